@@ -1,0 +1,143 @@
+"""The conditions under which networks are scored, read from `regimes/*.toml`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dsd import resources
+from dsd.errors import UsageError
+from dsd.net.arch import Stem, text_digest
+from dsd.toml import load_extended, read_table
+
+BAND_COLUMNS = ("flops", "params", "acts")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained. Defaults are RegNet's section 3 on ImageNet."""
+
+    epochs: int = 10
+    batch: int = 128
+    lr: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-5
+    schedule: str = field(
+        default="cosine-epoch", metadata={"one_of": ("cosine-epoch", "cosine-step")}
+    )
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    precise_bn_images: int = 8192
+    precision: str = field(default="fp32", metadata={"one_of": ("fp32", "bf16")})
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What happens to images; mean and std are per channel, of values in 0..1."""
+
+    crop: str = field(
+        default="random-resized", metadata={"one_of": ("random-resized", "pad", "none")}
+    )
+    pad: int = 4
+    flip: bool = True
+    lighting: float = 0.1
+    test_resize: int = 256
+    test_crop: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Dataset, resolution (pixels), stem, classes, compute band, recipe and augmentation."""
+
+    name: str
+    dataset: str
+    resolution: int
+    classes: int
+    stem: Stem
+    band: dict[str, tuple[float, float]]
+    restrict: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
+    train: Recipe = Recipe()
+    augment: Augment = Augment()
+
+    @cached_property
+    def text(self) -> str:
+        """Everything that changes a result, resolved, as canonical JSON (the name changes none)."""
+        data = _plain(self)
+        del data["name"]
+        return json.dumps(data, separators=(",", ":"), sort_keys=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the text."""
+        return text_digest(self.text)
+
+    @classmethod
+    def from_text(cls, text: str, name: str) -> Regime:
+        """Rebuild the regime from its stored text."""
+        return regime_from(json.loads(text), name, f"regime {name}")
+
+    def in_band(self, costs: dict[str, Any]) -> Any:
+        """Whether costs (ints or arrays, by column) lie in the band, bounds included."""
+        inside: Any = True
+        for column, (low, high) in self.band.items():
+            inside = inside & (costs[column] >= low) & (costs[column] <= high)
+        return inside
+
+
+def load_regime(given: str) -> Regime:
+    """The regime of a name or a path to a TOML file. Raises UsageError."""
+    path = resources.find("regimes", given)
+    return regime_from(load_extended(path, "regimes"), path.stem, str(path))
+
+
+def regime_from(data: dict[str, Any], name: str, where: str) -> Regime:
+    """A checked regime from the tables of its file; `where` names the file in errors."""
+    tables = {"stem": Stem, "train": Recipe, "augment": Augment}
+    plain = {k: v for k, v in data.items() if k not in (*tables, "band")}
+    parts = {k: read_table(cls, data.get(k, {}), where, k) for k, cls in tables.items()}
+    band = _band(data.get("band", {}), where)
+    regime: Regime = read_table(Regime, {"name": name, **plain}, where, "", **parts, band=band)
+    if regime.resolution < 1 or regime.classes < 1:
+        raise UsageError(f"{where}: resolution and classes must be positive.")
+    return regime
+
+
+def _band(table: Any, where: str) -> dict[str, tuple[float, float]]:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: [band] must be a table such as flops = [360e6, 400e6].")
+    return {column: _bounds(column, bounds, where) for column, bounds in sorted(table.items())}
+
+
+def _bounds(column: str, bounds: Any, where: str) -> tuple[float, float]:
+    if column not in BAND_COLUMNS:
+        raise UsageError(
+            f"{where}: band.{column} is unknown; a band limits {', '.join(BAND_COLUMNS)}."
+        )
+    ok = isinstance(bounds, list | tuple) and len(bounds) == 2
+    if (
+        not ok
+        or not all(isinstance(x, int | float) for x in bounds)
+        or not 0 <= bounds[0] <= bounds[1]
+    ):
+        raise UsageError(
+            f"{where}: band.{column} = {bounds!r}; needs [low, high] with 0 <= low <= high."
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def _plain(noun: Any) -> Any:
+    if hasattr(noun, "__dataclass_fields__"):
+        return {f.name: _plain(getattr(noun, f.name)) for f in fields(noun)}
+    return list(noun) if isinstance(noun, tuple) else noun
+
+
+def regime_names() -> dict[str, Path]:
+    """Name -> file of every regime that can be named here."""
+    return resources.catalogue("regimes")

@@ -1,0 +1,1 @@
+"""Which networks exist: space files, rules, draws and the sampler."""

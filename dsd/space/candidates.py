@@ -1,0 +1,73 @@
+"""Candidates of a space as numpy columns: their draw, their cost, and the networks they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsd.net.arch import Arch, Stage
+from dsd.net.cost import Cost, network_cost
+from dsd.net.groups import Stages
+from dsd.regime import Regime
+from dsd.space.quantized import quantized_stages
+from dsd.space.rules import Rules
+from dsd.space.spec import PER_STAGE, Space
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n draws: their parameters as columns (n,), their stages, and whether the form exists."""
+
+    parameters: Columns
+    stages: Stages
+    formed: NDArray[np.bool_]
+
+
+def draw(space: Space, rules: Rules, rng: np.random.Generator, n: int) -> Candidates:
+    """n candidates under the chain and share rules; the rest is still to be tested."""
+    values = {
+        name: chain.sample(rng.random((chain.uniforms, n))) for name, chain in rules.chains.items()
+    }
+    for name, source in rules.shares.items():
+        values[name] = values[source]
+    if space.form == PER_STAGE:
+        whole = {p: np.rint(values[p]).astype(np.int64) for p in ("d", "w", "g")}
+        stages = Stages(whole["d"], whole["w"], values["b"], whole["g"])
+        return Candidates(stages.columns(), stages, np.ones(n, dtype=bool))
+    return _quantized(space, {name: x[:, 0] for name, x in values.items()})
+
+
+def _quantized(space: Space, p: Columns) -> Candidates:
+    p = {**p, "d": p["d"].astype(np.int64), "g": p["g"].astype(np.int64)}
+    d, w, formed = quantized_stages(p["d"], p["w0"], p["wa"], p["wm"], space.stages, space.quantum)
+    shape = (space.stages, len(d))
+    b, g = (np.broadcast_to(p[name], shape).T for name in ("b", "g"))
+    stages = Stages(d, w, b, g)
+    return Candidates({**stages.columns(), **p}, stages, formed)
+
+
+def batch_cost(space: Space, regime: Regime, built: Stages) -> Cost:
+    """Cost of n buildable networks, each field (n,)."""
+    strides = regime.strides or (2,) * space.stages
+    stages = [
+        Stage(built.d[:, i], built.w[:, i], built.b[:, i], built.g[:, i], stride)  # type: ignore[arg-type]
+        for i, stride in enumerate(strides)
+    ]
+    return network_cost(regime.stem, stages, space.block, regime.classes, regime.resolution)
+
+
+def archs_of(space: Space, regime: Regime, built: Stages) -> Iterator[Arch]:
+    """The networks of n buildable rows, in order."""
+    strides = regime.strides or (2,) * space.stages
+    for row in zip(*(x.tolist() for x in (built.d, built.w, built.b, built.g)), strict=True):
+        stages = tuple(
+            Stage(d, w, int(b) if b == int(b) else b, g, stride)
+            for d, w, b, g, stride in zip(*row, strides, strict=True)
+        )
+        yield Arch(regime.stem, stages, space.block, space.activation, regime.classes)

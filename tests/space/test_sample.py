@@ -1,0 +1,107 @@
+"""Populations: in the band, distinct, repeatable, a prefix of a larger one, and buildable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dsd.errors import DsdError, UsageError
+from dsd.net.build import build
+from dsd.net.cost import cost
+from dsd.regime import load_regime, regime_from
+from dsd.space import sample as sampling
+from dsd.space.quantized import quantized_widths
+from dsd.space.sample import sample
+from dsd.space.spec import load_space, space_from, space_names
+
+PAPER = load_regime("imagenet_400mf")
+SMALL = load_regime("fashion")
+
+
+@pytest.mark.parametrize("name", sorted(space_names()))
+@pytest.mark.parametrize("regime", [PAPER, SMALL], ids=lambda r: r.name)
+def test_networks_are_distinct_in_the_band_and_buildable(name, regime):
+    found = sample(load_space(name), regime, 100, seed=1)
+    assert len(found) == len({a.digest for a in found.archs}) == 100
+    low, high = regime.band["flops"]
+    for k, arch in enumerate(found.archs):
+        c = cost(arch, regime.resolution)
+        assert low <= c.flops <= high
+        assert (c.flops, c.params, c.acts) == (found.flops[k], found.params[k], found.acts[k])
+        if regime is SMALL:
+            assert max(s.w for s in arch.stages) <= 256
+    with torch.device("meta"):
+        for arch in found.archs[:10]:
+            build(arch)
+
+
+def test_every_candidate_is_accounted_for():
+    tally = dict(sample(load_space("regnetx"), SMALL, 50, seed=3).tally)
+    assert tally.pop("candidates") == sum(tally.values()) + 50
+
+
+@pytest.mark.parametrize("name", ["anynetx_d", "regnetx"])
+def test_fewer_are_a_prefix_of_more_whatever_the_batch(name, monkeypatch):
+    many = sample(load_space(name), PAPER, 300, seed=2)
+    few = sample(load_space(name), PAPER, 120, seed=2)
+    assert few.archs == many.archs[:120]
+    assert few.draws == many.draws[:120]
+
+
+def test_seeds_and_spaces_draw_independently():
+    a = {x.digest for x in sample(load_space("anynetx_c"), PAPER, 100, seed=0).archs}
+    b = {x.digest for x in sample(load_space("anynetx_c"), PAPER, 100, seed=1).archs}
+    d = {x.digest for x in sample(load_space("anynetx_d"), PAPER, 100, seed=0).archs}
+    assert not a & b
+    assert not a & d
+
+
+def test_rules_of_the_catalogue_hold_on_the_networks():
+    def stages(name):
+        archs = sample(load_space(name), PAPER, 200).archs
+        return [np.array([(s.d, s.w, s.b, s.g) for s in a.stages]) for a in archs]
+
+    assert all(len(set(x[:, 2])) == 1 for x in stages("anynetx_b"))
+    for x in stages("anynetx_e"):
+        assert (np.diff(x[:, 1]) >= 0).all()
+        assert (np.diff(x[:, 0]) >= 0).all()
+
+
+def test_regnet_networks_have_the_widths_of_their_equations():
+    found = sample(load_space("regnetx"), PAPER, 50)
+    for arch, p in zip(found.archs, found.draws, strict=True):
+        line = quantized_widths(p["d"], p["w0"], p["wa"], p["wm"])
+        widths, depths = np.unique(line, return_counts=True)
+        assert [s.d for s in arch.stages] == depths.tolist()
+        assert all(abs(s.w - w) <= w / 3 for s, w in zip(arch.stages, widths, strict=True))
+
+
+def tiny(restrict=(), **draw):
+    draws = {"d": [1], "w": [8], "b": [1], "g": [1], **draw}
+    data = {"form": "per-stage", "draw": draws, "restrict": list(restrict)}
+    return space_from(data, "tiny", "tiny.toml")
+
+
+def open_band(low=0, high=1e12):
+    data = {"dataset": "imagenet", "resolution": 64, "classes": 10, "band": {"flops": [low, high]}}
+    return regime_from(data, "open", "open.toml")
+
+
+def test_a_space_that_holds_fewer_gives_all_it_has(monkeypatch):
+    monkeypatch.setattr(sampling, "PATIENCE", 200_000)
+    found = sample(tiny(d=[1, 2]), open_band(), 500)
+    assert len(found) == 16
+    assert found.tally["duplicate"] > 1000
+
+
+def test_a_rule_that_nothing_meets_ends_likewise(monkeypatch):
+    monkeypatch.setattr(sampling, "PATIENCE", 100_000)
+    with pytest.raises(UsageError, match="131,072 candidates tried; 'rule d > 99' refused most"):
+        sample(tiny(d=[1, 2], restrict=["d > 99"]), open_band(), 5)
+
+
+def test_an_empty_band_ends_with_what_refused_most(monkeypatch):
+    monkeypatch.setattr(sampling, "PATIENCE", 100_000)
+    with pytest.raises(DsdError, match=r"flops below 1e.11.*refused most"):
+        sample(tiny(), open_band(1e11, 1e12), 5)

@@ -1,0 +1,88 @@
+"""Faulty space and regime files: one clear line each, naming the file and what would work."""
+
+from __future__ import annotations
+
+import pytest
+
+from dsd.errors import UsageError
+from dsd.regime import Regime, load_regime, regime_names
+from dsd.space.spec import load_space, space_names
+
+GOOD = """form = "per-stage"
+stages = 4
+[draw]
+d = { log = [1, 16] }
+w = { log = [8, 64], step = 8 }
+b = [1, 2, 4]
+g = [1, 2]
+"""
+FAULTS = {
+    "unknown key": ('colour = "red"\n' + GOOD, "unknown key 'colour'"),
+    "near key": ("stagez = 4\n" + GOOD, "Did you mean 'stages'"),
+    "wrong type": (GOOD.replace("stages = 4", 'stages = "four"'), "needs int"),
+    "missing parent": ('extends = "nowhere"\n', "No space 'nowhere'"),
+    "unknown name": ('restrict = ["q <= 3"]\n' + GOOD, "unknown name 'q'"),
+    "python": ('restrict = ["__import__(\\"os\\")"]\n' + GOOD, "not part of the language"),
+    "attribute": ('restrict = ["w.real > 1"]\n' + GOOD, "not part of the language"),
+    "number": ('restrict = ["w1 + 1"]\n' + GOOD, "not a condition"),
+    "impossible": ('restrict = ["d1 < 1"]\n' + GOOD, "no d can satisfy"),
+    "contradiction": ('restrict = ["w[i+1] > w[i]", "w <= 16"]\n' + GOOD, "no w can satisfy"),
+    "negative range": (GOOD.replace("[1, 16]", "[-1, 16]"), "range [-1, 16]"),
+    "large step": (GOOD.replace("step = 8", "step = 80"), "step 80 does not fit"),
+    "missing draw": (GOOD.replace("b = [1, 2, 4]\n", ""), "'draw.b' is missing"),
+    "fraction of a block": (GOOD.replace("{ log = [1, 16] }", "[1.5]"), "whole numbers"),
+    "not toml": ("form = = 1", "cannot be read as TOML"),
+    "bad form": (GOOD.replace("per-stage", "per-block"), "needs one of 'per-stage'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_space_says_what_and_where(fault, tmp_path):
+    text, message = FAULTS[fault]
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_space(str(path))
+    assert message in str(caught.value)
+    assert "mine.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cycle_is_named(tmp_path):
+    (tmp_path / "a.toml").write_text('extends = "b"\n')
+    (tmp_path / "b.toml").write_text('extends = "a"\n')
+    with pytest.raises(UsageError, match="cycle: a -> b -> a"):
+        load_space(str(tmp_path / "a.toml"))
+
+
+def test_a_misspelt_name_brings_the_nearest():
+    with pytest.raises(UsageError, match=r"No space .anynetx_cc. in spaces/\. Did you mean"):
+        load_space("anynetx_cc")
+
+
+def test_the_working_folders_own_file_wins(tmp_path, monkeypatch):
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "anynetx_a.toml").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert load_space("anynetx_a").draws["w"][0].values[-1] == 64
+
+
+def test_a_comment_changes_no_digest_and_a_rule_does(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    plain = load_space(str(path))
+    path.write_text("# a word\n" + GOOD)
+    assert load_space(str(path)).digest == plain.digest
+    path.write_text('restrict = ["d <= 4"]\n' + GOOD)
+    assert load_space(str(path)).digest != plain.digest
+
+
+@pytest.mark.parametrize("name", sorted(regime_names()))
+def test_a_regime_is_rebuilt_from_its_stored_text(name):
+    regime = load_regime(name)
+    assert Regime.from_text(regime.text, name) == regime
+
+
+@pytest.mark.parametrize("name", sorted(space_names()))
+def test_the_catalogue_reads(name):
+    assert load_space(name).about
