@@ -1,0 +1,1 @@
+"""What the scores mean: arrays in, arrays out."""

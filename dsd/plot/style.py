@@ -1,0 +1,80 @@
+"""One style for every figure: a two-column paper's column, legible without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+WIDTH = 3.4  # inches: one column of a two-column paper
+HEIGHT = 2.35
+SMALL = 6.5  # points, for what explains the rest
+
+# Okabe and Ito's colours, told apart by colour-blind readers; their yellow is too pale on paper.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES: tuple[Any, ...] = (
+    "solid",
+    (0, (4, 1.3)),
+    (0, (0.9, 0.9)),
+    (0, (6, 1.2, 0.9, 1.2)),
+    (0, (1.8, 1.8)),
+    (0, (9, 1.8)),
+)
+
+SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # travels with matplotlib: the same figure everywhere
+    "font.size": 7.5,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.3,
+    "legend.fontsize": SMALL,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
+    "legend.framealpha": 0.9,  # the grid does not run through the numbers
+    "legend.handlelength": 2.6,
+    "legend.labelspacing": 0.3,
+    "legend.borderaxespad": 0.4,
+    "text.parse_math": False,  # names are names, whatever they hold
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # fonts embedded whole: conferences refuse type 3
+    "svg.fonttype": "path",  # outlines: the same picture where the font is missing
+    "svg.hashsalt": "dsd",  # the same figure gives the same file
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one population is drawn: told apart by its dashes alone, too."""
+
+    color: str
+    dashes: Any
+
+
+def look(index: int) -> Look:
+    """The look of the index-th curve of a figure; 42 differ before one comes again."""
+    return Look(COLORS[index % len(COLORS)], DASHES[index % len(DASHES)])
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """This style inside, the caller's own matplotlib settings untouched after."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield
