@@ -1,0 +1,1 @@
+"""What is known: populations, their runs and results, in SQLite or PostgreSQL."""

@@ -1,0 +1,124 @@
+"""How far everything is: populations by state, workers, speed, and when it will be done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select
+
+from dsd.store.clock import now
+from dsd.store.engine import Store, reading
+from dsd.store.schema import (
+    MEMBER_RUN,
+    STATES,
+    LateResult,
+    Member,
+    Population,
+    Regime,
+    Run,
+    Space,
+    Worker,
+)
+
+_LISTED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class PopulationStatus:
+    """One population: its size and how many of its networks are in each state."""
+
+    id: int
+    space: str
+    regime: str
+    seed: int
+    size: int
+    states: dict[str, int]
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker heard of in the last hour, or holding runs; times in seconds."""
+
+    owner: str
+    host: str
+    pid: int
+    device: str
+    heartbeat_age: float
+    running: int
+    images_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole database at one moment. `images_per_s` adds up the workers that hold a run.
+
+    `eta_seconds` reckons with the mean time of finished runs of the same regime and the workers at
+    work now; None where nothing is finished yet or nobody works.
+    """
+
+    populations: tuple[PopulationStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+    images_per_s: float | None
+    eta_seconds: float | None
+    late_results: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def status(store: Store) -> Status:
+    """Everything that `dsd status` shows, from one consistent view."""
+    with reading(store) as connection:
+        workers = _workers(connection)
+        active = [worker for worker in workers if worker.running]
+        late = connection.execute(select(func.count()).select_from(LateResult)).scalar_one()
+        return Status(
+            populations=_populations(connection),
+            workers=workers,
+            images_per_s=sum(w.images_per_s or 0.0 for w in active) if active else None,
+            eta_seconds=_eta(connection, len(active)),
+            late_results=late,
+        )
+
+
+def _populations(connection: Connection) -> tuple[PopulationStatus, ...]:
+    counts: dict[int, dict[str, int]] = {}
+    grouped = select(Member.population_id, Run.state, func.count()).join_from(Member, Population)
+    grouped = grouped.join(Run, MEMBER_RUN).group_by(Member.population_id, Run.state)
+    for population, state, count in connection.execute(grouped):
+        counts.setdefault(population, dict.fromkeys(STATES, 0))[state] = count
+    columns = select(Population.id, Space.name, Regime.name, Population.seed)
+    named = columns.join_from(Population, Space).join(Regime).order_by(Population.id)
+    none = dict.fromkeys(STATES, 0)
+    rows = [(row, counts.get(row.id, none)) for row in connection.execute(named)]
+    return tuple(PopulationStatus(*row, sum(states.values()), states) for row, states in rows)
+
+
+def _workers(connection: Connection) -> tuple[WorkerStatus, ...]:
+    held = (Run.owner == Worker.owner) & (Run.state == "running") & (Run.lease_until >= now())
+    running = select(func.count()).where(held).scalar_subquery()
+    age = now() - Worker.heartbeat
+    columns = select(Worker.owner, Worker.host, Worker.pid, Worker.device, age, running)
+    columns = columns.add_columns(Worker.images_per_s).where(Worker.stopped.is_(None))
+    listed = columns.where((age < _LISTED_S) | (running > 0)).order_by(Worker.started)
+    return tuple(WorkerStatus(*row) for row in connection.execute(listed))
+
+
+def _eta(connection: Connection, active: int) -> float | None:
+    """Seconds until nothing is queued or running, shared by the active workers."""
+    scored = case((Run.state.in_(("done", "diverged")), Run.seconds))
+    at_work = Run.state == "running"
+    sums = select(
+        func.avg(scored).label("each"),
+        func.count(case((Run.state == "queued", 1))).label("queued"),
+        func.count(case((at_work, 1))).label("running"),
+        func.coalesce(func.sum(case((at_work, now() - Run.started))), 0.0).label("spent"),
+    )
+    regimes = connection.execute(sums.group_by(Run.regime_id)).all()
+    waiting = [row for row in regimes if row.queued or row.running]
+    if not active or any(row.each is None for row in waiting):
+        return None
+    left = [row.each * row.queued + max(0.0, row.each * row.running - row.spent) for row in waiting]
+    return float(sum(left) / active)
