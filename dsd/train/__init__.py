@@ -1,0 +1,1 @@
+"""How a network is scored: data, augmentation, the loop that yields epochs, the worker."""

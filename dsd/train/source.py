@@ -1,0 +1,83 @@
+"""Where a worker's networks and images come from: nothing is claimed whose images are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from sqlalchemy import select
+
+from dsd.regime import Regime
+from dsd.store import queue
+from dsd.store.engine import Store, reading
+from dsd.store.queue import Claim
+from dsd.store.schema import MEMBER_RUN, Member, Population, Run
+from dsd.store.schema import Regime as StoredRegime
+from dsd.train.data import Dataset, DatasetMissing, check, load
+
+
+@dataclass(frozen=True)
+class Source:
+    """The queue of some populations (or of all), and the folder that holds their images."""
+
+    store: Store
+    folder: Path
+    chosen: Sequence[int] | None
+    say: Callable[[str], None]
+    skipped: set[str] = field(default_factory=set)
+    loaded: dict[str, Dataset] = field(default_factory=dict)
+
+    def claim(self, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
+        """The next network that can be trained here."""
+        ids = self.populations()
+        if not ids:
+            return None
+        return queue.claim(
+            self.store, owner, populations=ids, lease_s=lease_s, max_attempts=max_attempts
+        )
+
+    def populations(self, required: bool = False) -> list[int]:
+        """Ids of the waiting populations whose images are here; the others are said once.
+
+        Raises DatasetMissing if `required` and all that wait lack theirs.
+        """
+        regimes = waiting(self.store, self.chosen)
+        missing = self._missing({regime.digest: regime for regime in regimes.values()})
+        found = [key for key, regime in regimes.items() if regime.digest not in missing]
+        if required and missing and not found:
+            raise next(iter(missing.values()))
+        for digest in missing.keys() - self.skipped:
+            self.say(f"Left out: {missing[digest]}")
+            self.skipped.add(digest)
+        return found
+
+    def dataset(self, regime: Regime, device: torch.device) -> Dataset:
+        """The images of a regime, loaded once."""
+        if regime.digest not in self.loaded:
+            self.loaded[regime.digest] = load(regime, self.folder, device)
+        return self.loaded[regime.digest]
+
+    def _missing(self, regimes: dict[str, Regime]) -> dict[str, DatasetMissing]:
+        missing = {}
+        for digest, regime in regimes.items():
+            try:
+                check(regime, self.folder)
+            except DatasetMissing as error:
+                missing[digest] = error
+        return missing
+
+
+def waiting(store: Store, chosen: Sequence[int] | None) -> dict[int, Regime]:
+    """Population id -> regime, for those chosen (or all) that have runs queued or running."""
+    columns = select(Population.id, StoredRegime.name, StoredRegime.text).join(StoredRegime)
+    unfinished = Run.state.in_(("queued", "running"))
+    runs = select(Run.id).join_from(Member, Run, MEMBER_RUN)
+    runs = runs.where(Member.population_id == Population.id, unfinished).correlate(Population)
+    populations = columns.where(runs.exists()).order_by(Population.id)
+    if chosen is not None:
+        populations = populations.where(Population.id.in_(chosen))
+    with reading(store) as connection:
+        rows = connection.execute(populations).all()
+    return {row.id: Regime.from_text(row.text, row.name) for row in rows}

@@ -1,0 +1,198 @@
+"""Claim a network, train it, record it, and again: the loop trains, this writes down."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from dsd.errors import DsdError
+from dsd.net.arch import Arch
+from dsd.net.build import build
+from dsd.regime import Regime
+from dsd.store import queue
+from dsd.store.engine import DatabaseUnavailable, Store
+from dsd.store.queue import Claim
+from dsd.train.data import Dataset
+from dsd.train.device import device_name, prepare, provenance
+from dsd.train.heartbeat import heartbeat
+from dsd.train.loop import Diverged, Epoch, Stopped, train
+from dsd.train.patience import patiently
+from dsd.train.seeds import run_seed
+from dsd.train.source import Source
+from dsd.train.stop import Stop
+
+POLL_S = 2.0  # between looks into an empty queue
+SLOW_EPOCH_S = 30.0  # an epoch that takes longer is worth a line of its own
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def work(
+    store: Store,
+    *,
+    folder: Path,
+    device: torch.device,
+    populations: Sequence[int] | None = None,
+    max_runs: int | None = None,
+    exit_when_empty: bool = False,
+    lease_s: float = 60.0,
+    max_attempts: int = 3,
+    say: Callable[[str], None] = print,
+    stop: Stop | None = None,
+) -> int:
+    """Train queued networks until `stop` is set, `max_runs` are taken or, if asked, none is left.
+
+    Returns how many ended with an error to compare (trained or diverged). A network that crashes or
+    needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
+    given back, its attempt not counted, when the worker is asked to stop. Raises DatasetMissing,
+    with the queue untouched, when the images of every waiting network are missing in `folder`.
+    """
+    stop = stop or Stop()
+    source = Source(store, folder, populations, say)
+    source.populations(required=True)
+    prepare(device)
+    queue.rescue_dead(store, max_attempts)
+    owner = queue.register_worker(store, device_name(device))
+    worker = Worker(store, source, device, lease_s, say, stop, provenance(device))
+    say(f"Training on {device_name(device)}.")
+    taken = ended = 0
+    try:
+        while not stop.is_set() and taken != max_runs:
+            claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
+            if claim is not None:
+                taken += 1
+                ended += worker.run(claim)
+            elif exit_when_empty:
+                break
+            else:
+                stop.wait(POLL_S)
+    finally:
+        queue.retire_worker(store, owner)
+    return ended
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process that trains one network after the other."""
+
+    store: Store
+    source: Source
+    device: torch.device
+    lease_s: float
+    say: Callable[[str], None]
+    stop: Stop
+    origin: dict[str, str]
+
+    def run(self, claim: Claim) -> bool:
+        """Train one claimed network and record how it ended; whether it has an error now."""
+        begin = time.perf_counter()
+        with heartbeat(
+            lambda: queue.beat(self.store, claim, self.lease_s), self.lease_s / 3
+        ) as lost:
+            try:
+                regime = Regime.from_text(claim.regime_text, claim.regime_name)
+                dataset = self.source.dataset(regime, self.device)
+            except BaseException:  # the images are at fault: the network is not to suffer for it
+                queue.release(self.store, claim)
+                raise
+            try:
+                errors = self.train(claim, regime, dataset, lost)
+            except Stopped:
+                return self.leave(claim, lost)
+            except DatabaseUnavailable:
+                raise
+            except Diverged as error:
+                return self.diverged(claim, regime, dataset, error)
+            except Exception as error:
+                return self.failed(claim, error)
+            except BaseException:
+                queue.release(self.store, claim)
+                raise
+            seconds = time.perf_counter() - begin
+            self.say(f"{claim.label}: error {errors[-1]:.1f}% ({seconds:.1f} s)")
+            return self.finish(claim, regime, dataset, "done", errors[-1], min(errors))
+
+    def train(
+        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
+    ) -> list[float]:
+        """Train the network and record every epoch; the test errors in percent."""
+        torch.manual_seed(self.seed(claim, regime))
+        model = build(Arch.from_json(claim.arch_text))
+
+        def stopped() -> bool:
+            return lost.is_set() or self.stop.is_set()
+
+        errors = []
+        seed = self.seed(claim, regime)
+        for epoch in train(model, regime, dataset, self.device, seed, stopped):
+            self.record(claim, epoch, lost)
+            errors.append(epoch.test_error)
+            if epoch.seconds > SLOW_EPOCH_S:
+                of = f"epoch {epoch.epoch}/{regime.train.epochs}"
+                self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
+        return errors
+
+    def record(self, claim: Claim, epoch: Epoch, lost: threading.Event) -> None:
+        """Store an epoch. Raises Stopped if the lease is lost."""
+        if not patiently(lambda: queue.record_epoch(self.store, claim, asdict(epoch))):
+            lost.set()
+            raise Stopped
+
+    def finish(
+        self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float, lowest: float
+    ) -> bool:
+        """Store a result and where it comes from; False if the lease was lost meanwhile."""
+        origin = {
+            **self.origin,
+            "dataset": dataset.fingerprint,
+            "precision": regime.train.precision,
+            "seed": self.seed(claim, regime),
+        }
+        return patiently(
+            lambda: queue.finish(
+                self.store, claim, state=state, error_last=last, error_lowest=lowest,
+                provenance=origin,
+            )
+        )  # fmt: skip
+
+    def diverged(self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged) -> bool:
+        """A network that diverged is one at chance level: to drop it would flatter its space."""
+        chance = 100 * (1 - 1 / regime.classes)
+        self.say(f"{claim.label}: diverged, recorded at chance level {chance:g}%: {error}")
+        return self.finish(claim, regime, dataset, "diverged", chance, chance)
+
+    def failed(self, claim: Claim, error: Exception) -> bool:
+        """Record what went wrong. Raises DsdError where it leaves the device unusable."""
+        state = "out-of-memory" if is_out_of_memory(error) else "failed"
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = traceback.format_exc()
+        self.say(f"{claim.label}: {state}: {message}")
+        patiently(lambda: queue.fail(self.store, claim, state=state, message=message, trace=trace))
+        if state == "failed" and "CUDA error" in str(error):
+            raise DsdError(f"{claim.label} broke the GPU's context ({message}). Start again.")
+        return False
+
+    def leave(self, claim: Claim, lost: threading.Event) -> bool:
+        """Give the network back, unless another worker has it already."""
+        if lost.is_set():
+            self.say(f"{claim.label}: left, another worker has it (the lease of this one ran out)")
+        else:
+            queue.release(self.store, claim)
+            self.say(f"{claim.label}: given back to the queue")
+        return False
+
+    def seed(self, claim: Claim, regime: Regime) -> int:
+        """The seed of this run's initial weights and of its random streams."""
+        return run_seed(claim.seed, claim.digest, regime.digest)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the machine, had no more memory to give."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)
