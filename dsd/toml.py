@@ -22,7 +22,7 @@ def load_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> dict[st
     if path in seen:
         chain = " -> ".join(p.stem for p in (*seen, path))
         raise UsageError(f"{path}: extends itself in a cycle: {chain}.")
-    data = _parse(path)
+    data = parse_toml(path)
     if "extends" not in data:
         return data
     parent = load_extended(_parent(data.pop("extends"), path, kind), kind, (*seen, path))
@@ -42,7 +42,8 @@ def merge(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file. Raises UsageError for one that cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

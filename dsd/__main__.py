@@ -1,0 +1,5 @@
+"""`python -m dsd` is `dsd`."""
+
+from dsd.cli.main import main
+
+main()

@@ -1,0 +1,70 @@
+"""The `dsd` command: its group, and how errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from dsd import __version__
+from dsd.cli.demo import demo
+from dsd.cli.edf import edf
+from dsd.cli.init import init
+from dsd.cli.net import net
+from dsd.cli.options import SuggestingGroup, settings_options
+from dsd.cli.sample import sample
+from dsd.cli.spaces import spaces
+from dsd.cli.status import status
+from dsd.cli.worker import worker
+from dsd.errors import DsdError
+
+
+@click.group(
+    cls=SuggestingGroup,
+    context_settings={"auto_envvar_prefix": "DSD", "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="dsd")
+@settings_options
+def cli() -> None:
+    """Design network design spaces: declare, sample, train, compare populations.
+
+    \b
+        dsd sample anynetx_c --n 500
+        dsd worker --gpu 0
+        dsd edf anynetx_d anynetx_e --plot
+    """
+
+
+for command in (init, spaces, net, sample, worker, status, edf, demo):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit code 2 for usage, 1 for failure, 130 for Ctrl-C."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if "--debug" in sys.argv or os.environ.get("DSD_DEBUG"):
+            raise
+        click.echo(_line(error), err=True)
+        sys.exit(error.exit_code if isinstance(error, DsdError) else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _line(error: Exception) -> str:
+    """One line for an error; an unforeseen one says how to see its trace."""
+    if isinstance(error, DsdError):
+        return f"Error: {error}"
+    text = " ".join(str(error).split()) or "no message"
+    return f"Error: {type(error).__name__}: {text} (--debug shows the trace)"

@@ -1,0 +1,70 @@
+"""Options that every command shares: database, data folder, default regime, debug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dsd.errors import UsageError, suggestion
+
+if TYPE_CHECKING:
+    from dsd.lab import Lab
+
+F = TypeVar("F", bound=Callable[..., Any])
+SHARED = {
+    "db": "Database: a file or URL.  [dsd.toml, else dsd.db]",
+    "data": "Folder of the datasets.  [dsd.toml, else data]",
+    "regime": "Default regime: a name or a file.  [dsd.toml, else imagenet_400mf]",
+}
+
+
+def settings_options(command: F) -> F:
+    """Add --db, --data, --regime (also DSD_DB, ...) and --debug; `pass_lab` reads them."""
+    for name, text in reversed(SHARED.items()):
+        option = click.option(
+            f"--{name}", envvar=f"DSD_{name.upper()}", expose_value=False, callback=_remember,
+            help=text, metavar=name.upper(),
+        )  # fmt: skip
+        command = option(command)
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show traces.")
+    return debug(command)
+
+
+def pass_lab(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command the lab that its options, its environment and dsd.toml describe."""
+
+    @settings_options
+    @click.pass_context
+    def with_lab(context: click.Context, *args: Any, **options: Any) -> Any:
+        from dsd.lab import open_lab
+
+        lab: Lab = open_lab(**{name: context.meta.get(f"dsd.{name}", "") for name in SHARED})
+        return context.invoke(command, lab, *args, **options)
+
+    return update_wrapper(with_lab, command)
+
+
+def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """The innermost flag wins; an environment variable never beats a flag of the group."""
+    source = context.get_parameter_source(option.name or "")
+    if value and (source is click.core.ParameterSource.COMMANDLINE or not _known(context, option)):
+        context.meta[f"dsd.{option.name}"] = value
+
+
+def _known(context: click.Context, option: click.Parameter) -> bool:
+    return f"dsd.{option.name}" in context.meta
+
+
+class SuggestingGroup(click.Group):
+    """A group that answers a misspelt command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(f"No command '{args[0]}'.{suggestion(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,76 @@
+"""`dsd worker`: train what is queued."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dsd.cli.options import pass_lab
+
+if TYPE_CHECKING:
+    from dsd.lab import Lab
+    from dsd.train.stop import Stop
+
+
+@click.command()
+@click.option("--gpu", type=click.IntRange(0), metavar="K", help="Train on CUDA device K.")
+@click.option("--cpu", is_flag=True, help="Train on one CPU core.")
+@click.option("--space", "references", multiple=True, metavar="POPULATION",
+              help="Only these populations (space[@regime][#seed]); repeatable.")  # fmt: skip
+@click.option("--max-runs", type=click.IntRange(1), help="Leave after this many networks.")
+@click.option("--max-attempts", default=3, show_default=True, type=click.IntRange(1),
+              help="Starts of one network before it counts as failed.")  # fmt: skip
+@click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
+@click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
+@pass_lab
+def worker(
+    lab: Lab,
+    gpu: int | None,
+    cpu: bool,
+    references: tuple[str, ...],
+    max_runs: int | None,
+    max_attempts: int,
+    exit_when_empty: bool,
+    parent: int | None,
+) -> None:
+    """Train queued networks one after another and record every epoch.
+
+    \b
+        dsd worker --gpu 0
+        dsd worker --cpu --exit-when-empty
+    """
+    from dsd.store.populations import resolve
+    from dsd.train.device import pick_device
+    from dsd.train.stop import stop_on_signals
+    from dsd.train.worker import work
+
+    if gpu is not None and cpu:
+        raise click.UsageError("--gpu and --cpu exclude each other.")
+    device = pick_device(gpu, cpu)
+    wanted = [row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime)]
+    click.echo(f"worker on {device}, database {lab.settings.db}, data in {lab.settings.data}")
+    with stop_on_signals() as stop:
+        _leave_with(parent, stop)
+        ended = work(
+            lab.store, folder=Path(lab.settings.data), device=device,
+            populations=wanted or None, max_runs=max_runs, exit_when_empty=exit_when_empty,
+            max_attempts=max_attempts, say=click.echo, stop=stop,
+        )  # fmt: skip
+    click.echo(f"{ended} network{'s'[: ended != 1]} trained")
+    raise SystemExit(stop.exit_code)
+
+
+def _leave_with(parent: int | None, stop: Stop) -> None:
+    """Set `stop` once the process that started this one is gone."""
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            if os.getppid() != parent:
+                stop.set()
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()

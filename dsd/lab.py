@@ -1,0 +1,100 @@
+"""The laboratory as a Python object: what the commands call, and what a notebook opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dsd.settings import Settings
+from dsd.store.engine import Store, open_store
+from dsd.store.populations import PopulationRow, Saved, resolve, save_sample
+from dsd.store.results import Status, frame, status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dsd.space.sample import Sample
+
+SCORED = ("done", "diverged")
+UNFINISHED = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Population:
+    """Networks under one name: `frame` has a row for each, in sampling order."""
+
+    name: str
+    rows: tuple[PopulationRow, ...]
+    store: Store
+
+    @property
+    def regimes(self) -> set[str]:
+        """The regimes its networks were scored under."""
+        return {row.regime for row in self.rows}
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a network (see `dsd.store.results.frame`)."""
+        return frame(self.store, self.rows)
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The rows that have an error: trained, or diverged and so at chance level."""
+        return self.frame[self.frame["state"].isin(SCORED)]
+
+    def count(self, *states: str) -> int:
+        """How many networks are in any of these states."""
+        return int(self.frame["state"].isin(states).sum())
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A database with the settings around it."""
+
+    settings: Settings
+
+    @cached_property
+    def store(self) -> Store:
+        """The database, created and upgraded as needed."""
+        return open_store(self.settings.db)
+
+    @cached_property
+    def reader(self) -> Store:
+        """The same, never written to. Raises DsdError when there is none."""
+        return open_store(self.settings.db, write=False)
+
+    def draw(self, space: str, n: int = 500, regime: str = "", seed: int = 0) -> Sample:
+        """The first n networks of a space in a regime's band; nothing is stored."""
+        from dsd.regime import load_regime
+        from dsd.space.sample import sample
+        from dsd.space.spec import load_space
+
+        return sample(load_space(space), load_regime(regime or self.settings.regime), n, seed)
+
+    def keep(self, sample: Sample, priority: int = 0) -> Saved:
+        """Store a sample as a population and queue what is new."""
+        return save_sample(self.store, sample, priority)
+
+    def sample(self, space: str, n: int = 500, regime: str = "", seed: int = 0) -> Population:
+        """Make the population of (space, regime, seed) n networks large; queue what is new."""
+        drawn = self.draw(space, n, regime, seed)
+        self.keep(drawn)
+        return self.population(f"{drawn.space.name}@{drawn.regime.name}#{seed}")
+
+    def population(self, reference: str) -> Population:
+        """The population that `space[@regime][#seed]` names. Raises DsdError."""
+        rows = resolve(self.reader, reference, self.settings.regime)
+        return Population(reference, tuple(rows), self.reader)
+
+    def status(self) -> Status:
+        """How far everything is."""
+        return status(self.reader)
+
+
+def open_lab(db: str = "", data: str = "", regime: str = "") -> Lab:
+    """The lab of the working folder's settings, each replaced by what is given."""
+    from dsd.settings import read_settings
+
+    known = read_settings()
+    return Lab(Settings(db or known.db, data or known.data, regime or known.regime))

@@ -1,0 +1,1 @@
+"""Workers on one machine and on many: placed, watched, restarted."""

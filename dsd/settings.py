@@ -1,0 +1,40 @@
+"""What a project settles once: `dsd.toml`, under `DSD_*` variables, under flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsd.toml import parse_toml, read_table
+
+FILE = "dsd.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Database (URL or file), folder of the datasets, and the default regime's name."""
+
+    db: str = "dsd.db"
+    data: str = "data"
+    regime: str = "imagenet_400mf"
+
+
+def read_settings(folder: Path | None = None) -> Settings:
+    """The working folder's `dsd.toml`, or the defaults. Raises UsageError for a faulty file."""
+    path = (folder or Path.cwd()) / FILE
+    if not path.is_file():
+        return Settings()
+    settings: Settings = read_table(Settings, parse_toml(path), FILE, "")
+    return settings
+
+
+def as_toml(settings: Settings) -> str:
+    """The text of a `dsd.toml`."""
+    import json
+
+    return (
+        "# Settings of this dsd project; DSD_DB, DSD_DATA, DSD_REGIME and flags override them.\n"
+        f"db = {json.dumps(settings.db)}          # a file, or postgresql+psycopg://user@host/name\n"
+        f"data = {json.dumps(settings.data)}          # folder with imagenet/, cifar-10-..., ...\n"
+        f"regime = {json.dumps(settings.regime)}  # default conditions: a file of regimes/\n"
+    )

@@ -1,0 +1,75 @@
+"""The real command line in a subprocess, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = Path(__file__).parent.parent.parent / "regimes" / "fashion.toml"
+
+
+class Shell:
+    """A working folder in which `dsd` runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DSD_")}
+        self.environment["COLUMNS"] = "200"
+
+    def popen(self, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start `dsd arguments`."""
+        return subprocess.Popen(
+            [sys.executable, *python, "-m", "dsd", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, code: int = 0, python: tuple[str, ...] = ()) -> str:
+        """Run `dsd arguments`, check the exit code, return what it printed."""
+        process = self.popen(*arguments, python=python)
+        out, error = process.communicate(timeout=200)
+        self.stderr = error
+        assert process.returncode == code, f"{arguments}\n{out}\n{error}"
+        return out
+
+    def fails(self, *arguments: str, code: int) -> str:
+        """The one line of an expected failure."""
+        out = self(*arguments, code=code)
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        assert lines, out
+        assert "Traceback" not in self.stderr
+        return lines[-1]
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """Space -> networks by state."""
+        found = json.loads(self("status", "--json"))["populations"]
+        return {p["space"]: {k: v for k, v in p["states"].items() if v} for p in found}
+
+
+@pytest.fixture
+def dsd(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def tiny(dsd: Shell) -> Shell:
+    """A folder whose `fashion` regime trains a network in about a second."""
+    text = TINY.read_text()
+    lines = [
+        line for line in text.splitlines() if not line.startswith(("flops", "epochs", "width"))
+    ]
+    small = "\n".join(lines).replace("[band]", "[band]\nflops = [0.03e6, 0.05e6]")
+    small = small.replace("[stem]", "[stem]\nwidth = 4").replace("[train]", "[train]\nepochs = 2")
+    (dsd.folder / "regimes").mkdir()
+    (dsd.folder / "regimes" / "fashion.toml").write_text(
+        small.replace('restrict = ["w <= 256"]', 'restrict = ["w <= 32", "d <= 8"]')
+    )
+    return dsd

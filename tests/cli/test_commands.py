@@ -1,0 +1,180 @@
+"""Single commands: what they print, what they cost, how they fail."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dsd.cli.main import cli
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def test_a_population_reaches_its_size_and_asking_again_adds_nothing(dsd):
+    assert "500 queued, 0 already known" in dsd("sample", "anynetx_c", "--n", "500")
+    assert "0 queued, 500 already known" in dsd("sample", "anynetx_c", "--n", "500")
+    assert "100 queued, 500 already known" in dsd("sample", "anynetx_c", "--n", "600")
+    assert dsd.states() == {"anynetx_c": {"queued": 600}}
+
+
+def test_dry_run_prints_one_object_a_network_and_stores_nothing(dsd):
+    lines = dsd("sample", "regnetx", "--n", "20", "--dry-run", "--json").splitlines()
+    networks = [json.loads(line) for line in lines]
+    assert len({n["digest"] for n in networks}) == 20
+    for n in networks:
+        assert n["space"] == "regnetx"
+        assert {"d", "w0", "wa", "wm", "flops", "params", "acts"} <= n.keys()
+        assert [sorted(stage) for stage in n["stages"]] == [["b", "d", "g", "w"]] * 4
+        assert sum(stage["d"] for stage in n["stages"]) == n["d"]
+        assert 360e6 <= n["flops"] <= 400e6
+    assert list(dsd.folder.iterdir()) == []
+
+
+def test_the_same_seed_prints_the_same_bytes_and_another_does_not(dsd):
+    ask = ("sample", "anynetx_e", "--n", "50", "--dry-run", "--json", "--seed")
+    assert dsd(*ask, "3") == dsd(*ask, "3") != dsd(*ask, "4")
+
+
+@pytest.mark.skipif(has_cuda(), reason="there is a CUDA device")
+def test_a_worker_without_a_gpu_says_so_and_names_the_cpu(dsd):
+    dsd("sample", "anynetx_c", "--n", "5")
+    message = dsd.fails("worker", "--gpu", "0", code=1)
+    assert "no CUDA device" in message
+    assert "--cpu" in message
+    assert dsd.states() == {"anynetx_c": {"queued": 5}}
+
+
+def test_a_worker_without_its_images_says_where_it_looked(dsd):
+    dsd("sample", "anynetx_c", "--n", "5")
+    message = dsd.fails("worker", "--cpu", "--data", "elsewhere", code=1)
+    assert str(dsd.folder / "elsewhere") in message
+    assert "DSD_DATA" in message
+    assert dsd.states() == {"anynetx_c": {"queued": 5}}
+
+
+def test_edf_with_nothing_trained_says_what_to_run(dsd):
+    assert "dsd sample" in dsd.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
+    dsd("sample", "anynetx_d", "--n", "5")
+    dsd("sample", "anynetx_e", "--n", "5")
+    assert "dsd worker" in dsd.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
+
+
+WRONG = [
+    (("sample", "anynetx_cc"), 2, "Did you mean 'anynetx_c'?"),
+    (("sampel", "anynetx_c"), 2, "Did you mean 'sample'?"),
+    (("sample", "anynetx_c", "--n", "-3"), 2, "--n"),
+    (("sample", "anynetx_c", "--n", "many"), 2, "--n"),
+    (("sample", "anynetx_c", "--regime", "imagenet"), 2, "imagenet_400mf"),
+    (("sample", "./nowhere.toml"), 2, "No file"),
+    (("worker", "--gpu", "0", "--cpu"), 2, "exclude each other"),
+    (("edf", "a b"), 1, "No database"),
+    (("status", "--db", "nothing.db"), 1, "nothing.db"),
+    (("edf",), 2, "POPULATIONS"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "part"), WRONG, ids=lambda x: str(x)[:40])
+def test_wrong_input_ends_in_one_clear_line(dsd, arguments, code, part):
+    assert part in dsd.fails(*arguments, code=code)
+
+
+def test_an_unforeseen_error_shows_its_trace_only_with_debug(dsd):
+    (dsd.folder / "dsd.db").write_bytes(b"this is no database, whatever its name" * 100)
+    assert "Traceback" not in dsd.fails("status", code=1)
+
+
+@pytest.mark.parametrize("command", [("--help",), ("status",), ("spaces",), ("edf", "anynetx_c")])
+def test_what_needs_no_torch_does_not_import_it(dsd, command):
+    dsd("sample", "anynetx_c", "--n", "2")
+    process = dsd.popen(*command, python=("-X", "importtime"))
+    imported = re.findall(r"\| +([\w.]+)$", process.communicate()[1], re.MULTILINE)
+    assert "click" in imported
+    assert not {"torch", "torchvision", "matplotlib"} & {name.split(".")[0] for name in imported}
+    if command == ("--help",):
+        assert not {"sqlalchemy", "pandas", "numpy"} & set(imported)
+
+
+def test_settings_come_from_flags_then_variables_then_the_file(dsd):
+    dsd("init", "--regime", "cifar10", "--db", "mine.db")
+    dsd("sample", "anynetx_a", "--n", "3")
+    assert (dsd.folder / "mine.db").exists()
+    dsd.environment["DSD_REGIME"] = "fashion"
+    assert "anynetx_a@fashion" in dsd("sample", "anynetx_a", "--n", "3")
+    assert "@imagenet_400mf" in dsd("sample", "anynetx_a", "--n", "3", "--regime", "imagenet_400mf")
+    assert "--force" in dsd.fails("init", code=1)
+
+
+def test_a_group_flag_serves_its_commands(dsd):
+    dsd("--db", "other.db", "sample", "anynetx_a", "--n", "3")
+    assert "anynetx_a" in dsd("status", "--db", "other.db")
+
+
+def test_spaces_are_listed_and_shown(dsd):
+    assert "anynetx_e" in dsd("spaces")
+    assert "w[i+1] >= w[i]" in dsd("spaces", "anynetx_d")
+    freedom = {s["name"]: s["degrees_of_freedom"] for s in json.loads(dsd("spaces", "--json"))}
+    assert [freedom[f"anynetx_{x}"] for x in "abcde"] == [16, 13, 10, 10, 10]
+    assert freedom["regnetx"] == 6
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("dsd ")]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_of_the_readme_is_one(line):
+    _, *arguments = shlex.split(line)
+    with cli.make_context("dsd", arguments) as context:
+        name, command, rest = cli.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        command.make_context(name, rest, parent=context)
+
+
+def test_the_readme_has_the_three_lines():
+    for line in ("dsd sample anynetx_c --n 500", "dsd worker --gpu 0",
+                 "dsd edf anynetx_d anynetx_e --plot"):  # fmt: skip
+        assert line in readme_commands()
+
+
+def test_a_published_network_prints_its_exact_cost(dsd):
+    found = json.loads(dsd("net", "regnetx-400mf", "--json"))
+    same = json.loads(
+        dsd("net", "regnet", "--d", "22", "--w0", "24", "--wa", "24.48", "--wm", "2.54",
+            "--g", "16", "--json")
+    )  # fmt: skip
+    assert (found["flops"], found["params"], found["acts"]) == (397678568, 5157512, 3143272)
+    assert {**found, "name": ""} == {**same, "name": ""}
+    small = json.loads(dsd("net", "regnetx-400mf", "--resolution", "33", "--json"))
+    assert small["params"] == found["params"]
+    assert small["flops"] < found["flops"]
+    assert "net-regnetx-400mf.png" in dsd("net", "regnetx-400mf", "--plot")
+    assert (dsd.folder / "net-regnetx-400mf.png").stat().st_size > 5000
+
+
+NETS = [
+    (("regnetz",), "Did you mean"),
+    (("regnet", "--d", "22"), "missing --w0"),
+    (("anynet", "--d", "1,2", "--w", "8", "--b", "1", "--g", "1"), "2 of d, 1 of w"),
+    (("anynet", "--d", "1", "--w", "8", "--b", "1", "--g", "x"), "--g x"),
+    (("regnetx-400mf", "--d", "3"), "only for"),
+    (("regnet", "--d", "4", "--w0", "8", "--wa", "8", "--wm", "0.5", "--g", "1"), "wm > 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "part"), NETS, ids=lambda x: str(x)[:40])
+def test_a_network_that_cannot_be_is_refused(dsd, arguments, part):
+    assert part in dsd.fails("net", *arguments, code=2)

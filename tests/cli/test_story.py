@@ -1,0 +1,111 @@
+"""Whole stories: sampled, trained by real workers, killed, resumed, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+
+def rows(folder, query):
+    with closing(sqlite3.connect(folder / "demo" / "dsd.db", timeout=30)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def wait_for(condition, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+def busy_workers(folder):
+    """Pids of workers that have recorded an epoch of an unfinished network."""
+    query = (
+        "select workers.pid from runs join workers on workers.owner = runs.owner "
+        "where runs.state = 'running' and (select count(*) from runs where state = 'done') > 0"
+    )
+    try:
+        return [pid for (pid,) in rows(folder, query)]
+    except sqlite3.OperationalError:  # no file or no table yet
+        return []
+
+
+@pytest.mark.xdist_group("training")
+def test_the_demo_survives_a_killed_worker_and_a_killed_demo(tiny):
+    first = tiny.popen("demo", "--n", "4", "--jobs", "2")
+    os.kill(wait_for(lambda: busy_workers(tiny.folder))[0], signal.SIGKILL)
+    time.sleep(1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = rows(tiny.folder, "select network, error_last from runs where state = 'done'")
+    assert before
+
+    out = tiny("demo", "--n", "4", "--jobs", "2")
+    assert "Wrote demo/edf.png" in out
+    after = rows(tiny.folder, "select network, error_last from runs where state = 'done'")
+    assert set(before) <= set(after)
+    assert len(after) == len({digest for digest, _ in after}) == 12
+    finished = "select count(*) from runs where state in ('done', 'diverged')"
+    assert rows(tiny.folder, finished) == [(12,)]
+    picture = (tiny.folder / "demo" / "edf.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 10_000
+
+    start = time.monotonic()
+    assert "0 networks queued, 4 already known" in tiny("demo", "--n", "4", "--jobs", "2")
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.xdist_group("training")
+def test_two_spaces_are_trained_compared_and_drawn(tiny):
+    tiny.environment["DSD_REGIME"] = "fashion"
+    for space in ("anynetx_d", "anynetx_e"):
+        tiny("sample", space, "--n", "3")
+    out = tiny("worker", "--cpu", "--exit-when-empty", "--space", "anynetx_d")
+    assert "3 networks trained" in out
+    assert tiny.states() == {"anynetx_d": {"done": 3}, "anynetx_e": {"queued": 3}}
+    tiny("worker", "--cpu", "--max-runs", "2")
+    tiny("edf", "anynetx_d", "anynetx_e")
+    assert "1 of 3 networks of anynetx_e are unfinished" in tiny.stderr
+    tiny("worker", "--cpu", "--exit-when-empty")
+
+    assert "edf-anynetx_d-anynetx_e.png" in tiny("edf", "anynetx_d", "anynetx_e", "--plot")
+    assert (tiny.folder / "edf-anynetx_d-anynetx_e.png").stat().st_size > 10_000
+    study = json.loads(tiny("edf", "anynetx_d", "anynetx_e", "--json"))
+    for one in study["populations"]:
+        low, high = one["mean_interval"]
+        assert low <= one["mean"] <= high
+        assert (one["n"], one["unfinished"], one["failed"]) == (3, 0, 0)
+    (pair,) = study["comparisons"]
+    assert (pair["a"], pair["b"]) == ("anynetx_d", "anynetx_e")
+    assert 0 <= pair["p_value"] <= 1
+    table = tiny("edf", "anynetx_d", "anynetx_e", "--csv").splitlines()
+    assert len(table) == 3
+    assert "mean_interval_low" in table[0]
+    assert "end it so" in tiny.fails("edf", "anynetx_d", "--plot", "figure.gif", code=2)
+    tiny("sample", "anynetx_d", "--n", "2", "--regime", "cifar10")
+    mixed = tiny.fails("edf", "anynetx_d", "anynetx_d@cifar10", code=1)
+    assert "cifar10, fashion" in mixed
+
+
+@pytest.mark.xdist_group("training")
+def test_ctrl_c_gives_the_network_back(tiny):
+    tiny.environment["DSD_REGIME"] = "fashion"
+    tiny("sample", "anynetx_d", "--n", "40")
+    worker = tiny.popen("worker", "--cpu")
+    wait_for(lambda: tiny.states()["anynetx_d"].get("done"))
+    worker.send_signal(signal.SIGINT)
+    worker.communicate(timeout=30)
+    assert worker.returncode == 130
+    states = tiny.states()["anynetx_d"]
+    assert states.get("running", 0) == 0
+    assert states["done"] + states["queued"] == 40
