@@ -67,8 +67,8 @@ def _train(lab: Lab, populations: list[Population], place: Path, jobs: int) -> N
     if not left:
         click.echo(f"All {sum(row.size for row in rows)} networks are trained already.")
         return
-    click.echo(f"Training {left} networks, {jobs} at a time, in {place}/; Ctrl-C stops, and running "
-               "again goes on from there.")  # fmt: skip
+    click.echo(f"Training {left} networks, {jobs} at a time; Ctrl-C stops, and running again "
+               "goes on from there.")  # fmt: skip
     with progress(lab, rows) as tick:
         train_all(lab.store, [row.id for row in rows], crew, tick)
 
