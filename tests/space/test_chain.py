@@ -38,7 +38,7 @@ def p_value(first, second):
     return chi2_contingency(frequent).pvalue
 
 
-@pytest.mark.parametrize(("rules", "holds"), CASES, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("rules", "holds"), CASES, ids=[" and ".join(c[0]) for c in CASES])
 def test_a_rule_has_the_law_of_plain_rejection(rules, holds):
     space = space_from({**SMALL, "restrict": rules}, "small", "small.toml")
     chain = compile_rules(space, space.restrict, "here").chains["w"]
