@@ -61,13 +61,13 @@ def dsd(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def tiny(dsd: Shell) -> Shell:
-    """A folder whose `fashion` regime trains a network in about a second."""
+    """A folder whose `fashion` regime trains a network in a second or two."""
     text = TINY.read_text()
     lines = [
         line for line in text.splitlines() if not line.startswith(("flops", "epochs", "width"))
     ]
     small = "\n".join(lines).replace("[band]", "[band]\nflops = [0.03e6, 0.05e6]")
-    small = small.replace("[stem]", "[stem]\nwidth = 4").replace("[train]", "[train]\nepochs = 2")
+    small = small.replace("[stem]", "[stem]\nwidth = 4").replace("[train]", "[train]\nepochs = 1")
     (dsd.folder / "regimes").mkdir()
     (dsd.folder / "regimes" / "fashion.toml").write_text(
         small.replace('restrict = ["w <= 256"]', 'restrict = ["w <= 32", "d <= 8"]')
