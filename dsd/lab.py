@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dsd.settings import Settings
-from dsd.store.engine import Store, open_store
-from dsd.store.populations import PopulationRow, Saved, resolve, save_sample
-from dsd.store.results import Status, frame, status
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dsd.space.sample import Sample
+    from dsd.store.engine import Store
+    from dsd.store.populations import PopulationRow, Saved
+    from dsd.store.results import Status
 
 SCORED = ("done", "diverged")
 UNFINISHED = ("queued", "running")
@@ -36,6 +36,8 @@ class Population:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row a network (see `dsd.store.results.frame`)."""
+        from dsd.store.results import frame
+
         return frame(self.store, self.rows)
 
     @property
@@ -57,11 +59,15 @@ class Lab:
     @cached_property
     def store(self) -> Store:
         """The database, created and upgraded as needed."""
+        from dsd.store.engine import open_store
+
         return open_store(self.settings.db)
 
     @cached_property
     def reader(self) -> Store:
         """The same, never written to. Raises DsdError when there is none."""
+        from dsd.store.engine import open_store
+
         return open_store(self.settings.db, write=False)
 
     def draw(self, space: str, n: int = 500, regime: str = "", seed: int = 0) -> Sample:
@@ -74,6 +80,8 @@ class Lab:
 
     def keep(self, sample: Sample, priority: int = 0) -> Saved:
         """Store a sample as a population and queue what is new."""
+        from dsd.store.populations import save_sample
+
         return save_sample(self.store, sample, priority)
 
     def sample(self, space: str, n: int = 500, regime: str = "", seed: int = 0) -> Population:
@@ -84,11 +92,15 @@ class Lab:
 
     def population(self, reference: str) -> Population:
         """The population that `space[@regime][#seed]` names. Raises DsdError."""
+        from dsd.store.populations import resolve
+
         rows = resolve(self.reader, reference, self.settings.regime)
         return Population(reference, tuple(rows), self.reader)
 
     def status(self) -> Status:
         """How far everything is."""
+        from dsd.store.results import status
+
         return status(self.reader)
 
 

@@ -35,3 +35,12 @@ def binomial_quantile(level: float, n: int, p: ArrayLike) -> NDArray[np.int64]:
     while np.any(high := (binomial_cdf(k - 1, n, p) >= level) & (k > 0)):
         k = k - high
     return k
+
+
+def proportion_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson limits of a share of which k of n were seen."""
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    return low, float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0

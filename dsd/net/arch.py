@@ -8,6 +8,8 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from dsd.net.blocks import IGNORES
+
 
 @dataclass(frozen=True)
 class Stem:
@@ -90,6 +92,7 @@ def text_digest(text: str) -> str:
 
 
 def _normalized(stage: Stage, block: str) -> Stage:
-    b: float = 1 if block in ("V", "VR") else stage.b
-    g = 1 if block in ("V", "VR", "R") else stage.g
+    ignored = IGNORES.get(block, ())
+    b: float = 1 if "b" in ignored else stage.b
+    g = 1 if "g" in ignored else stage.g
     return replace(stage, b=int(b) if b == int(b) else float(b), g=g)

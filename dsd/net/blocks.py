@@ -98,6 +98,10 @@ BLOCKS: dict[str, Callable[[Int, Int, Any, Int, int], Block]] = {
 }
 
 
+# What a block does not read: two draws that differ only there build the same network.
+IGNORES: dict[str, tuple[str, ...]] = {"R": ("g",), "V": ("b", "g"), "VR": ("b", "g")}
+
+
 def rounded(x: Any) -> Int:
     """Nearest whole number, half to even, at least 1; of a number or of an array."""
     whole = np.maximum(1, np.rint(x))

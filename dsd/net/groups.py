@@ -8,6 +8,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from dsd.net.blocks import IGNORES
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
@@ -49,8 +51,9 @@ def buildable(drawn: Stages, block: str) -> Stages:
     read no b or g get 1 there, so that equal networks have equal rows.
     """
     ones = np.ones_like(drawn.g)
-    b = np.ones_like(drawn.b) if block in ("V", "VR") else drawn.b
-    g = ones if block in ("V", "VR", "R") else drawn.g
+    ignored = IGNORES.get(block, ())
+    b = np.ones_like(drawn.b) if "b" in ignored else drawn.b
+    g = ones if "g" in ignored else drawn.g
     w_b = np.maximum(1, np.rint(drawn.w / b)).astype(np.int64)
     g = np.minimum(g, w_b)
     unit = np.lcm(g, _denominators(b))

@@ -38,6 +38,29 @@ class Chain:
         """Whether any vector satisfies the rules."""
         return bool(self._first.any())
 
+    @cached_property
+    def allowed(self) -> tuple[FloatArray, ...]:
+        """The values that each stage can take in some vector; one array if they share one."""
+        if self.shared:
+            return (self.draws[0].values[self._first > 0],)
+        ahead = [weights > 0 for weights in self._messages]
+        behind = self.masks[0]
+        reachable = [ahead[0]]
+        for i, pair in enumerate(self.pairs):
+            behind = self.masks[i + 1] & (True if pair is None else (behind @ pair))
+            reachable.append(ahead[i + 1] & behind)
+        return tuple(d.values[r] for d, r in zip(self.draws, reachable, strict=True))
+
+    @property
+    def size(self) -> int:
+        """How many vectors satisfy the rules, exactly."""
+        if self.shared:
+            return int(np.count_nonzero(self._first))
+        ways = self.masks[-1].astype(object)
+        for mask, pair in zip(self.masks[-2::-1], self.pairs[::-1], strict=True):
+            ways = mask * (ways.sum() if pair is None else pair.astype(object) @ ways)
+        return int(ways.sum())
+
     @property
     def uniforms(self) -> int:
         """Uniform variates that one vector takes."""

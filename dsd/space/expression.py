@@ -59,6 +59,11 @@ class Expression:
     reach: int
     is_condition: bool
 
+    @property
+    def normal(self) -> str:
+        """The text in one spelling, whatever its blanks."""
+        return ast.unparse(self.tree)
+
     def __call__(self, columns: Mapping[str, Any], stages: int) -> NDArray[Any]:
         """Value for each of n networks, from columns (n,): bool (n,) for a condition.
 

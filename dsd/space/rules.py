@@ -33,15 +33,9 @@ class Rules:
     built: tuple[Expression, ...]
 
     @property
-    def free_parameters(self) -> int:
-        """Degrees of freedom: values that are drawn, one-valued ones left out."""
-        return sum(
-            1
-            for name, chain in self.chains.items()
-            if name not in self.shares
-            for draw in chain.draws[: chain.uniforms]
-            if len(draw) > 1
-        )
+    def drawn_chains(self) -> dict[str, Chain]:
+        """The chains that are drawn for themselves, not shared from another parameter."""
+        return {name: chain for name, chain in self.chains.items() if name not in self.shares}
 
 
 def columns_of(space: Space) -> set[str]:

@@ -99,6 +99,41 @@ class _Verdicts:
         return Counter({"candidates": until}) + Counter(dict(causes))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Which candidates of a batch the rules and the band accept.
+
+    `inside` are their places in the batch; `built` and `costs` are those of these alone.
+    """
+
+    verdicts: _Verdicts
+    inside: IntArray
+    built: Stages
+    costs: Columns
+
+
+def judge(space: Space, regime: Regime, rules: Rules, batch: Candidates) -> Judged:
+    """Test a batch: its form, the rules on the draw, then rules and band on what can be built."""
+    verdicts = _Verdicts(len(batch.formed))
+    verdicts.refuse(f"not {space.stages} stages", np.flatnonzero(~batch.formed))
+    for rule in rules.drawn:
+        rows = verdicts.alive
+        holds = rule(_rows(batch.parameters, rows), space.stages) & np.ones(len(rows), bool)
+        verdicts.refuse(f"rule {rule.text}", rows[~holds])
+    rows = verdicts.alive
+    built = buildable(batch.stages.take(rows), space.block)
+    costs = batch_cost(space, regime, built).as_dict()
+    columns = _rows(batch.parameters, rows) | built.columns() | costs
+    for rule in rules.built:
+        holds = rule(columns, space.stages) & np.ones(len(rows), bool)
+        verdicts.refuse(f"rule {rule.text}", rows[~holds])
+    for column, (low, high) in regime.band.items():
+        verdicts.refuse(f"{column} below {low:g}", rows[columns[column] < low])
+        verdicts.refuse(f"{column} above {high:g}", rows[columns[column] > high])
+    kept = np.flatnonzero(verdicts.of[rows] < 0)
+    return Judged(verdicts, rows[kept], built.take(kept), _rows(costs, kept))
+
+
 class _Found:
     """What was accepted so far, candidate by candidate."""
 
@@ -113,33 +148,14 @@ class _Found:
 
     def add(self, batch: Candidates, wanted: int) -> None:
         """Accept up to `wanted` of a batch; candidates after the last one needed do not count."""
-        verdicts = _Verdicts(len(batch.formed))
-        verdicts.refuse(f"not {self.space.stages} stages", np.flatnonzero(~batch.formed))
-        for rule in self.rules.drawn:
-            rows = verdicts.alive
-            holds = rule(_rows(batch.parameters, rows), self.space.stages)
-            verdicts.refuse(f"rule {rule.text}", rows[~holds])
-        rows = verdicts.alive
-        built = buildable(batch.stages.take(rows), self.space.block)
-        costs = batch_cost(self.space, self.regime, built).as_dict()
-        self._test(verdicts, rows, _rows(batch.parameters, rows) | built.columns() | costs)
-        inside = np.flatnonzero(verdicts.of[rows] < 0)
-        new = self._distinct(built.take(inside), wanted)
-        until = int(rows[inside[new[-1]]]) + 1 if len(new) == wanted else len(verdicts.of)
-        duplicates = np.delete(rows[inside], new)
-        verdicts.refuse("duplicate", duplicates)
-        self.tally += verdicts.tally(until)
-        chosen = inside[new]
+        judged = judge(self.space, self.regime, self.rules, batch)
+        new = self._distinct(judged.built, wanted)
+        until = int(judged.inside[new[-1]]) + 1 if len(new) == wanted else len(batch.formed)
+        judged.verdicts.refuse("duplicate", np.delete(judged.inside, new))
+        self.tally += judged.verdicts.tally(until)
         drawn = {p: x for p, x in batch.parameters.items() if p in self._drawn_names}
-        self.parts.append((built.take(chosen), _rows(costs, chosen), _rows(drawn, rows[chosen])))
-
-    def _test(self, verdicts: _Verdicts, rows: IntArray, columns: Columns) -> None:
-        for rule in self.rules.built:
-            holds = rule(columns, self.space.stages) & np.ones(len(rows), dtype=bool)
-            verdicts.refuse(f"rule {rule.text}", rows[~holds])
-        for column, (low, high) in self.regime.band.items():
-            verdicts.refuse(f"{column} below {low:g}", rows[columns[column] < low])
-            verdicts.refuse(f"{column} above {high:g}", rows[columns[column] > high])
+        drawn = _rows(drawn, judged.inside[new])
+        self.parts.append((judged.built.take(new), _rows(judged.costs, new), drawn))
 
     def _distinct(self, built: Stages, wanted: int) -> IntArray:
         """Indices of the first `wanted` networks not seen before."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsd import resources
 from dsd.errors import UsageError, suggestion
@@ -14,6 +14,10 @@ from dsd.net.arch import text_digest
 from dsd.space.draws import Draw, read_draw
 from dsd.space.expression import STAGE_PARAMETERS
 from dsd.toml import load_extended, read_table
+
+if TYPE_CHECKING:
+    from dsd.net.arch import Arch
+    from dsd.regime import Regime
 
 PER_STAGE, QUANTIZED = "per-stage", "quantized-linear"
 PARAMETERS = {PER_STAGE: STAGE_PARAMETERS, QUANTIZED: ("d", "w0", "wa", "wm", "b", "g")}
@@ -58,6 +62,12 @@ class Space:
     def digest(self) -> str:
         """16 hexadecimal digits of the resolved text."""
         return text_digest(self.text)
+
+    def contains(self, network: Arch, regime: Regime | None = None) -> bool:
+        """Whether some draw of the space builds the network (see `dsd.space.member.contains`)."""
+        from dsd.space.member import contains
+
+        return contains(self, network, regime)
 
 
 def load_space(given: str) -> Space:

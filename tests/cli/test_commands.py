@@ -74,7 +74,7 @@ WRONG = [
     (("sampel", "anynetx_c"), 2, "Did you mean 'sample'?"),
     (("sample", "anynetx_c", "--n", "-3"), 2, "--n"),
     (("sample", "anynetx_c", "--n", "many"), 2, "--n"),
-    (("sample", "anynetx_c", "--regime", "imagenet"), 2, "imagenet_400mf"),
+    (("sample", "anynetx_c", "--regime", "imagenet_400"), 2, "imagenet_400mf"),
     (("sample", "./nowhere.toml"), 2, "No file"),
     (("worker", "--gpu", "0", "--cpu"), 2, "exclude each other"),
     (("edf", "a b"), 1, "No database"),

@@ -6,12 +6,12 @@ import numpy as np
 
 
 def reject(draws, holds, n, rng):
-    """n vectors of independent stage draws that satisfy `holds`, by trying until they do."""
-    kept = []
+    """n vectors of independent stage draws that satisfy all of `holds`, by trying until they do."""
+    kept = np.empty((0, len(draws)))
     while len(kept) < n:
-        vectors = np.stack([rng.choice(d.values, 4096, p=d.probabilities) for d in draws], axis=1)
-        kept.extend(v for v in vectors if holds(v))
-    return np.array(kept[:n])
+        vectors = np.stack([rng.choice(d.values, 65536, p=d.probabilities) for d in draws], axis=1)
+        kept = np.concatenate([kept, vectors[holds(vectors).all(axis=1)]])
+    return kept[:n]
 
 
 def counts(vectors):

@@ -21,12 +21,12 @@ SMALL = {
     },
 }
 CASES = [
-    (["w[i+1] >= w[i]"], lambda v: (np.diff(v) >= 0).all()),
-    (["w[i+1] > w[i]"], lambda v: (np.diff(v) > 0).all()),
-    (["w[i+1] <= w[i]", "w <= 32"], lambda v: (np.diff(v) <= 0).all() and v.max() <= 32),
-    (["w[i+1] >= 2 * w[i]"], lambda v: (v[1:] >= 2 * v[:-1]).all()),
-    (["w2 >= 2 * w1 and w3 < 40"], lambda v: v[1] >= 2 * v[0] and v[2] < 40),
-    (["w[i+1] != w[i] or w[i] == 8"], lambda v: ((np.diff(v) != 0) | (v[:-1] == 8)).all()),
+    (["w[i+1] >= w[i]"], lambda v: np.diff(v) >= 0),
+    (["w[i+1] > w[i]"], lambda v: np.diff(v) > 0),
+    (["w[i+1] <= w[i]", "w <= 32"], lambda v: np.hstack([np.diff(v) <= 0, v <= 32])),
+    (["w[i+1] >= 2 * w[i]"], lambda v: v[:, 1:] >= 2 * v[:, :-1]),
+    (["w2 >= 2 * w1 and w3 < 40"], lambda v: np.stack([v[:, 1] >= 2 * v[:, 0], v[:, 2] < 40], 1)),
+    (["w[i+1] != w[i] or w[i] == 8"], lambda v: (np.diff(v) != 0) | (v[:, :-1] == 8)),
 ]
 
 
@@ -44,7 +44,7 @@ def test_a_rule_has_the_law_of_plain_rejection(rules, holds):
     chain = compile_rules(space, space.restrict, "here").chains["w"]
     rng = np.random.default_rng(5)
     drawn = chain.sample(rng.random((chain.uniforms, 40_000)))
-    assert all(holds(v) for v in drawn[:2000])
+    assert holds(drawn).all()
     expected = reject(space.draws["w"], holds, 40_000, rng)
     assert p_value(drawn, expected) > 1e-3
 
@@ -53,7 +53,7 @@ def test_a_sorted_shortcut_would_be_found_out():
     space = space_from(SMALL, "small", "small.toml")
     rng = np.random.default_rng(5)
     free = compile_rules(space, [], "here").chains["w"].sample(rng.random((3, 40_000)))
-    expected = reject(space.draws["w"], lambda v: (np.diff(v) >= 0).all(), 40_000, rng)
+    expected = reject(space.draws["w"], lambda v: np.diff(v) >= 0, 40_000, rng)
     assert p_value(np.sort(free, axis=1), expected) < 1e-6
 
 
