@@ -16,13 +16,16 @@ Int = Any  # an int, or an int64 array (n,)
 
 @dataclass(frozen=True)
 class Conv:
-    """k x k convolution without bias + BN, an activation if `act`; absent where not `present`."""
+    """k x k convolution without bias + BN, an activation if `act`; absent where not `present`.
+
+    `g` channels share a group; None is one group of all.
+    """
 
     w_in: Int
     w_out: Int
     k: int
     stride: int = 1
-    groups: Int = 1
+    g: Int | None = None
     act: bool = True
     present: Any = True
 
@@ -52,7 +55,7 @@ def bottleneck_block(w_in: Int, w: Int, b: Any, g: Int, stride: int, se: bool = 
     gate = (SqueezeExcite(w_b, rounded(w_in / 4)),) if se else ()
     main = (
         Conv(w_in, w_b, 1),
-        Conv(w_b, w_b, 3, stride, groups=w_b // g),
+        Conv(w_b, w_b, 3, stride, g),
         *gate,
         Conv(w_b, w, 1, act=False),
     )

@@ -85,7 +85,7 @@ def _layer(layer: Layer | None, act: type[nn.Module]) -> nn.Module:
         layer.k,
         layer.stride,
         padding=layer.k // 2,
-        groups=layer.groups,
+        groups=1 if layer.g is None else layer.w_in // layer.g,
         bias=False,
     )
     norm = nn.BatchNorm2d(layer.w_out, eps=1e-5, momentum=0.1)

@@ -68,7 +68,8 @@ def layer_cost(layer: Layer, r: int) -> Cost:
     if isinstance(layer, SqueezeExcite):
         weights = 2 * layer.w * layer.w_se + layer.w + layer.w_se
         return Cost(weights, weights, layer.w + layer.w_se)
-    weights = layer.k**2 * layer.w_in * layer.w_out // layer.groups
+    per_output = layer.w_in if layer.g is None else layer.g
+    weights = layer.k**2 * per_output * layer.w_out
     cost = Cost(weights * r**2, weights + 2 * layer.w_out, layer.w_out * r**2)
     return cost if layer.present is True else cost.times(layer.present)
 

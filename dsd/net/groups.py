@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,13 @@ class Stages:
     def __len__(self) -> int:
         return len(self.d)
 
-    def take(self, rows: NDArray[np.bool_] | IntArray) -> Stages:
-        """The networks of these rows."""
-        return Stages(self.d[rows], self.w[rows], self.b[rows], self.g[rows])
+    def take(self, rows: IntArray) -> Stages:
+        """The networks of these rows; each column stays contiguous."""
+
+        def of(x: NDArray[Any]) -> NDArray[Any]:
+            return np.take(x.T, rows, axis=1).T
+
+        return Stages(of(self.d), of(self.w), of(self.b), of(self.g))
 
     def columns(self) -> dict[str, NDArray[np.float64] | IntArray]:
         """d1, w1, b1, g1, d2, ... and the total depth d, each (n,)."""
@@ -56,14 +61,12 @@ def buildable(drawn: Stages, block: str) -> Stages:
     g = ones if "g" in ignored else drawn.g
     w_b = np.maximum(1, np.rint(drawn.w / b)).astype(np.int64)
     g = np.minimum(g, w_b)
-    unit = np.lcm(g, _denominators(b))
+    unit = g if (b == np.rint(b)).all() else np.lcm(g, _denominators(b))
     w_b = np.maximum(1, np.rint(w_b / unit)).astype(np.int64) * unit
     return Stages(drawn.d, np.rint(b * w_b).astype(np.int64), b, g)
 
 
 def _denominators(b: FloatArray) -> IntArray:
-    if (b == np.rint(b)).all():
-        return np.ones(b.shape, dtype=np.int64)
     values, where = np.unique(b, return_inverse=True)
     parts = [Fraction(value).limit_denominator(1000).denominator for value in values]
     return np.array(parts, dtype=np.int64)[where].reshape(b.shape)

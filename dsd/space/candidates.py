@@ -15,7 +15,7 @@ from dsd.net.groups import Stages
 from dsd.regime import Regime
 from dsd.space.quantized import quantized_stages
 from dsd.space.rules import Rules
-from dsd.space.spec import PER_STAGE, Space
+from dsd.space.spec import PER_STAGE, WHOLE, Space
 
 Columns = dict[str, NDArray[Any]]
 
@@ -32,19 +32,18 @@ class Candidates:
 def draw(space: Space, rules: Rules, rng: np.random.Generator, n: int) -> Candidates:
     """n candidates under the chain and share rules; the rest is still to be tested."""
     values = {
-        name: chain.sample(rng.random((chain.uniforms, n))) for name, chain in rules.chains.items()
+        name: chain.sample(rng.random((chain.uniforms, n)), np.int64 if name in WHOLE else float)
+        for name, chain in rules.chains.items()
     }
     for name, source in rules.shares.items():
         values[name] = values[source]
     if space.form == PER_STAGE:
-        whole = {p: np.rint(values[p]).astype(np.int64) for p in ("d", "w", "g")}
-        stages = Stages(whole["d"], whole["w"], values["b"], whole["g"])
+        stages = Stages(**values)
         return Candidates(stages.columns(), stages, np.ones(n, dtype=bool))
     return _quantized(space, {name: x[:, 0] for name, x in values.items()})
 
 
 def _quantized(space: Space, p: Columns) -> Candidates:
-    p = {**p, "d": p["d"].astype(np.int64), "g": p["g"].astype(np.int64)}
     d, w, formed = quantized_stages(p["d"], p["w0"], p["wa"], p["wm"], space.stages, space.quantum)
     shape = (space.stages, len(d))
     b, g = (np.broadcast_to(p[name], shape).T for name in ("b", "g"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,14 +67,16 @@ class Chain:
         """Uniform variates that one vector takes."""
         return 1 if self.shared else len(self.draws)
 
-    def sample(self, u: FloatArray) -> FloatArray:
-        """(n, stages) values from uniforms (uniforms, n) in [0, 1)."""
-        index = _pick(self._first, u[0])
-        picks = [index]
-        for i in range(1, len(self.draws)):
-            index = index if self.shared else self._steps[i - 1].pick(index, u[i])
-            picks.append(index)
-        return np.stack([d.values[p] for d, p in zip(self.draws, picks, strict=True)], axis=1)
+    def sample(self, u: FloatArray, dtype: type = np.float64) -> NDArray[Any]:
+        """(n, stages) values from uniforms (uniforms, n) in [0, 1); each column is contiguous."""
+        columns: NDArray[Any] = np.empty((len(self.draws), u.shape[1]), dtype=dtype)
+        index = self._start(u[0])
+        for i, draw in enumerate(self.draws):
+            if i and not self.shared:
+                step = self._steps[i - 1]
+                index = step(u[i]) if self.pairs[i - 1] is None else step(u[i], index)
+            np.take(draw.values.astype(dtype), index, out=columns[i], mode="clip")
+        return columns.T
 
     @cached_property
     def _messages(self) -> list[FloatArray]:
@@ -97,37 +100,46 @@ class Chain:
         return weights * np.logical_and.reduce([np.ones(len(weights), bool), *diagonals])
 
     @cached_property
-    def _steps(self) -> list[_Step]:
+    def _start(self) -> _Law:
+        return _Law(self._first)
+
+    @cached_property
+    def _steps(self) -> list[_Law]:
+        """The law of each later stage's value, given the value before it where a rule ties them."""
         return [
-            _Step(pair, weight) for pair, weight in zip(self.pairs, self._messages[1:], strict=True)
+            _Law(weight if pair is None else pair * weight)
+            for pair, weight in zip(self.pairs, self._messages[1:], strict=True)
         ]
 
 
-class _Step:
-    """The next stage's value, given this stage's."""
+class _Law:
+    """Laws on indices (one a row of weights), turned over: uniforms to indices.
 
-    def __init__(self, pair: BoolArray | None, weight: FloatArray) -> None:
-        self.weight, self.width, self.free = weight, len(weight), pair is None
-        if pair is not None:
-            rows = pair * weight
-            self.last = self.width - 1 - np.argmax(rows[:, ::-1] > 0, axis=1)
-            totals = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-            cumulative = np.minimum(np.cumsum(rows, axis=1) / totals, 1.0)
-            self.flat = (cumulative + np.arange(len(rows))[:, None]).ravel()
+    Cells of equal width point at the first index that a uniform inside can mean; few comparisons
+    then find the right one, as a binary search would, in a fraction of its time.
+    """
 
-    def pick(self, given: IntArray, u: FloatArray) -> IntArray:
-        """(n,) indices. All rows' cumulative laws lie end to end: one search serves every row."""
-        if self.free:
-            return _pick(self.weight, u)
-        found = np.searchsorted(self.flat, given + u, side="right") - given * self.width
-        return np.minimum(found, self.last[given])
+    def __init__(self, weights: FloatArray) -> None:
+        rows = np.atleast_2d(weights)
+        self.width = rows.shape[1]
+        self.cells = 4096 if len(rows) == 1 else 512
+        totals = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        edges = np.cumsum(rows, axis=1) / totals
+        last = self.width - 1 - np.argmax(rows[:, ::-1] > 0, axis=1)
+        edges[np.arange(self.width) >= last[:, None]] = np.inf
+        cells = np.arange(self.cells + 1) / self.cells
+        first = np.stack([np.searchsorted(row, cells, side="right") for row in edges])
+        self.most = int(np.diff(first, axis=1).max())
+        self.first = first[:, :-1].astype(np.int32).ravel()
+        self.edges = edges.ravel()
 
-
-def _pick(weights: FloatArray, u: FloatArray) -> IntArray:
-    cumulative = np.cumsum(weights)
-    last = len(weights) - 1 - int(np.argmax(weights[::-1] > 0))
-    found = np.searchsorted(cumulative, u * cumulative[-1], side="right")
-    return np.minimum(found, last)
+    def __call__(self, u: FloatArray, row: IntArray | int = 0) -> IntArray:
+        """(n,) indices from (n,) uniforms: how many edges of its row lie at or below each."""
+        index = self.first.take((u * self.cells).astype(np.int32) + row * self.cells)
+        start = row * self.width
+        for _ in range(self.most):
+            index += u >= self.edges.take(index + start)
+        return index
 
 
 def free_chain(draws: Sequence[Draw]) -> Chain:

@@ -17,7 +17,7 @@ from dsd.space.rules import COSTS, Rules, compile_rules
 from dsd.space.spec import PARAMETERS, PER_STAGE, Space
 
 IntArray = NDArray[np.int64]
-BLOCK = 1 << 15
+BLOCK = 1 << 14
 PATIENCE = 4_000_000
 
 
@@ -121,9 +121,13 @@ def judge(space: Space, regime: Regime, rules: Rules, batch: Candidates) -> Judg
         holds = rule(_rows(batch.parameters, rows), space.stages) & np.ones(len(rows), bool)
         verdicts.refuse(f"rule {rule.text}", rows[~holds])
     rows = verdicts.alive
-    built = buildable(batch.stages.take(rows), space.block)
+    everyone = len(rows) == len(batch.formed)
+    built = buildable(batch.stages if everyone else batch.stages.take(rows), space.block)
     costs = batch_cost(space, regime, built).as_dict()
-    columns = _rows(batch.parameters, rows) | built.columns() | costs
+    columns = costs
+    if rules.built:
+        drawn = batch.parameters if everyone else _rows(batch.parameters, rows)
+        columns = drawn | built.columns() | costs
     for rule in rules.built:
         holds = rule(columns, space.stages) & np.ones(len(rows), bool)
         verdicts.refuse(f"rule {rule.text}", rows[~holds])
