@@ -94,7 +94,7 @@ class Lab:
         """The population that `space[@regime][#seed]` names. Raises DsdError."""
         from dsd.store.populations import resolve
 
-        rows = resolve(self.reader, reference, self.settings.regime)
+        rows = resolve(self.reader, reference, self.settings.regime_name)
         return Population(reference, tuple(rows), self.reader)
 
     def status(self) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from dsd.errors import UsageError, suggestion
@@ -21,15 +22,21 @@ def find(kind: str, given: str) -> Path:
     Raises UsageError, with the nearest name, when there is none.
     """
     if given.endswith(".toml") or "/" in given:
-        path = Path(given)
-        if path.is_file():
-            return path
-        raise UsageError(f"No file '{given}'.")
+        return _file(Path(given))
     known = catalogue(kind)
     if given in known:
         return known[given]
     singular = kind.removesuffix("s")
     raise UsageError(f"No {singular} '{given}' in {kind}/.{suggestion(given, known)}")
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"No file '{path}'.")
+    if not re.fullmatch(r"[\w.+-]+", path.stem):
+        raise UsageError(f"'{path}': its name goes into population references; letters, digits, "
+                         "_ . + - would work.")  # fmt: skip
+    return path
 
 
 def catalogue(kind: str) -> dict[str, Path]:

@@ -18,6 +18,11 @@ class Settings:
     data: str = "data"
     regime: str = "imagenet_400mf"
 
+    @property
+    def regime_name(self) -> str:
+        """How references name the default regime, also where it is given as a file."""
+        return Path(self.regime).stem if self.regime.endswith(".toml") else self.regime
+
 
 def read_settings(folder: Path | None = None) -> Settings:
     """The working folder's `dsd.toml`, or the defaults. Raises UsageError for a faulty file."""

@@ -51,7 +51,9 @@ def worker(
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
     device = pick_device(gpu, cpu)
-    wanted = [row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime)]
+    wanted = [
+        row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime_name)
+    ]
     click.echo(f"worker on {device}, database {lab.settings.db}, data in {lab.settings.data}")
     with stop_on_signals() as stop:
         _leave_with(parent, stop)

@@ -114,6 +114,26 @@ def test_settings_come_from_flags_then_variables_then_the_file(dsd):
     assert "--force" in dsd.fails("init", code=1)
 
 
+def test_a_space_and_a_regime_of_ones_own_serve_by_their_path(dsd):
+    (dsd.folder / "narrow.toml").write_text('extends = "anynetx_e"\nrestrict = ["w4 <= 512"]\n')
+    (dsd.folder / "half.toml").write_text('extends = "imagenet_200mf"\nresolution = 160\n')
+    dsd("sample", "narrow.toml", "--n", "7", "--regime", "half.toml", "--seed", "3")
+    assert "dsd worker" in dsd.fails("edf", "narrow", "--regime", "half.toml", code=1)
+    assert "dsd worker" in dsd.fails("edf", "narrow@half#3", code=1)
+    assert "narrow@half" in dsd.fails("edf", "narrow", code=1)
+    (dsd.folder / "a b.toml").write_text('extends = "anynetx_e"\n')
+    assert "would work" in dsd.fails("sample", "a b.toml", code=2)
+
+
+def test_a_space_that_changed_keeps_its_population(dsd):
+    mine = dsd.folder / "mine.toml"
+    mine.write_text('extends = "anynetx_e"\n')
+    dsd("sample", "mine.toml", "--n", "3")
+    mine.write_text('extends = "anynetx_d"\n')
+    assert "has changed" in dsd.fails("sample", "mine.toml", "--n", "5", code=1)
+    assert dsd.states() == {"mine": {"queued": 3}}
+
+
 def test_a_group_flag_serves_its_commands(dsd):
     dsd("--db", "other.db", "sample", "anynetx_a", "--n", "3")
     assert "anynetx_a" in dsd("status", "--db", "other.db")
