@@ -135,7 +135,7 @@ class _Law:
 
     def __call__(self, u: FloatArray, row: IntArray | int = 0) -> IntArray:
         """(n,) indices from (n,) uniforms: how many edges of its row lie at or below each."""
-        index = self.first.take((u * self.cells).astype(np.int32) + row * self.cells)
+        index: NDArray[Any] = self.first.take((u * self.cells).astype(np.int32) + row * self.cells)
         start = row * self.width
         for _ in range(self.most):
             index += u >= self.edges.take(index + start)

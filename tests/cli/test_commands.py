@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_dry_run_prints_one_object_a_network_and_stores_nothing(dsd):
 def test_the_same_seed_prints_the_same_bytes_and_another_does_not(dsd):
     ask = ("sample", "anynetx_e", "--n", "50", "--dry-run", "--json", "--seed")
     assert dsd(*ask, "3") == dsd(*ask, "3") != dsd(*ask, "4")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no processor affinity here")
+def test_one_core_prints_the_same_bytes_as_many(dsd):
+    ask = ("sample", "anynetx_a", "--n", "200", "--dry-run", "--json")
+    everywhere, cores = dsd(*ask), os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert dsd(*ask) == everywhere
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.skipif(has_cuda(), reason="there is a CUDA device")

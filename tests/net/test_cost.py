@@ -58,7 +58,7 @@ def test_published_tables_agree_to_the_printed_digit(row):
 
 
 @settings(deadline=None, max_examples=60)
-@given(arch=archs, resolution=st.integers(32, 97))
+@given(arch=archs, resolution=st.integers(32, 448))
 def test_params_and_flops_equal_torchs_count_on_the_meta_device(arch, resolution):
     with torch.device("meta"):
         net = build(arch).eval()
@@ -76,7 +76,7 @@ def test_params_and_flops_equal_torchs_count_on_the_meta_device(arch, resolution
 
 
 @settings(deadline=None, max_examples=30)
-@given(arch=archs, resolution=st.integers(32, 97))
+@given(arch=archs, resolution=st.integers(32, 448))
 def test_acts_are_the_outputs_of_convolutions_classifier_and_stem_pool(arch, resolution):
     counted = []
 
