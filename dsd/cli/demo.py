@@ -50,7 +50,7 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
 def _queued(lab: Lab, space: str, n: int) -> Population:
     drawn = lab.draw(space, n)
     saved = lab.keep(drawn)
-    click.echo(f"{space}: {saved.added} networks queued, {saved.known} already known")
+    click.echo(f"{space}: {saved.added} queued, {saved.known} already known")
     return lab.population(space)
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from dsd import __version__
+from dsd.cli.count import count
 from dsd.cli.demo import demo
 from dsd.cli.edf import edf
 from dsd.cli.init import init
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (init, spaces, net, sample, worker, status, edf, demo):
+for command in (init, spaces, count, net, sample, worker, status, edf, demo):
     cli.add_command(command)
 
 

@@ -210,3 +210,14 @@ NETS = [
 @pytest.mark.parametrize(("arguments", "part"), NETS, ids=lambda x: str(x)[:40])
 def test_a_network_that_cannot_be_is_refused(dsd, arguments, part):
     assert part in dsd.fails("net", *arguments, code=2)
+
+
+def test_a_space_is_counted_in_its_band(dsd):
+    (dsd.folder / "small.toml").write_text(
+        'extends = "anynetx_e"\nrestrict = ["d <= 6", "w <= 128", "b == 1"]\n'
+    )
+    found = json.loads(dsd("count", "small.toml", "--regime", "fashion", "--json"))
+    assert found["exact"]
+    assert 0 < found["inside"] < found["total"]
+    assert f"{found['inside']:,} settings" in dsd("count", "small.toml", "--regime", "fashion")
+    assert "Did you mean" in dsd.fails("count", "anynetx_ee", code=2)
