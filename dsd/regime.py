@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -104,9 +105,37 @@ def regime_from(data: dict[str, Any], name: str, where: str) -> Regime:
     parts = {k: read_table(cls, data.get(k, {}), where, k) for k, cls in tables.items()}
     band = _band(data.get("band", {}), where)
     regime: Regime = read_table(Regime, {"name": name, **plain}, where, "", **parts, band=band)
-    if regime.resolution < 1 or regime.classes < 1:
-        raise UsageError(f"{where}: resolution and classes must be positive.")
+    _check_numbers(regime, where)
     return regime
+
+
+def _check_numbers(regime: Regime, where: str) -> None:
+    t, a, stem = regime.train, regime.augment, regime.stem
+    wanted = {
+        f"resolution = {regime.resolution}: at least 1": regime.resolution >= 1,
+        f"classes = {regime.classes}: at least 2": regime.classes >= 2,
+        f"strides = {list(regime.strides)}: each at least 1": min(regime.strides, default=1) >= 1,
+        f"stem.inputs = {stem.inputs}: at least 1": stem.inputs >= 1,
+        f"stem.width = {stem.width}: at least 1": stem.width >= 1,
+        f"stem.stride = {stem.stride}: at least 1": stem.stride >= 1,
+        f"stem.kernel = {stem.kernel}: odd, at least 1": stem.kernel >= 1 and stem.kernel % 2 == 1,
+        f"train.epochs = {t.epochs}: at least 1": t.epochs >= 1,
+        f"train.batch = {t.batch}: at least 1": t.batch >= 1,
+        f"train.lr = {t.lr}: above 0, finite": 0 < t.lr < math.inf,
+        f"train.momentum = {t.momentum}: in [0, 1)": 0 <= t.momentum < 1,
+        f"train.weight_decay = {t.weight_decay}: in [0, 1)": 0 <= t.weight_decay < 1,
+        f"train.warmup_epochs = {t.warmup_epochs}: in [0, epochs]": 0
+        <= t.warmup_epochs
+        <= t.epochs,
+        f"train.label_smoothing = {t.label_smoothing}: in [0, 1)": 0 <= t.label_smoothing < 1,
+        f"train.precise_bn_images = {t.precise_bn_images}: 0 or more": t.precise_bn_images >= 0,
+        f"augment.pad = {a.pad}: 0 to resolution": 0 <= a.pad <= regime.resolution,
+        f"augment.lighting = {a.lighting}: 0 or more": 0 <= a.lighting < math.inf,
+        f"augment.std = {list(a.std)}: each above 0": min(a.std, default=0) > 0,
+    }
+    wrong = [text for text, holds in wanted.items() if not holds]
+    if wrong:
+        raise UsageError(f"{where}: {wrong[0]} is what works.")
 
 
 def _band(table: Any, where: str) -> dict[str, tuple[float, float]]:

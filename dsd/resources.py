@@ -25,7 +25,7 @@ def find(kind: str, given: str) -> Path:
         return _file(Path(given))
     known = catalogue(kind)
     if given in known:
-        return known[given]
+        return _file(known[given])
     singular = kind.removesuffix("s")
     raise UsageError(f"No {singular} '{given}' in {kind}/.{suggestion(given, known)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ class Settings:
     db: str = "dsd.db"
     data: str = "data"
     regime: str = "imagenet_400mf"
+
+    @property
+    def database(self) -> str:
+        """The database for a message: a file as it was given, a URL without its password."""
+        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.db).partition("?")[0]
 
     @property
     def regime_name(self) -> str:

@@ -32,6 +32,7 @@ class Scored:
     unfinished: int
     failed: int
     diverged: int
+    parts: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The summary with the counts of what it lacks."""
@@ -72,6 +73,8 @@ class Study:
     def warnings(self) -> Iterator[str]:
         """What a reader must know before believing the numbers."""
         for one in self.populations:
+            if len(one.parts) > 1:
+                yield f"Note: {one.name} pools {', '.join(one.parts)}."
             if one.unfinished:
                 yield (
                     f"Warning: {one.unfinished} of {one.size} networks of {one.name} are "
@@ -123,11 +126,15 @@ def _scored(population: Population, metric: str, confidence: float) -> Scored:
         unfinished=population.count(*UNFINISHED),
         failed=population.count(*FAILED),
         diverged=population.count("diverged"),
+        parts=tuple(row.name for row in population.rows),
     )
 
 
 def _nothing_trained(empty: Sequence[Scored], lab: Lab) -> str:
     names = " or ".join(one.name for one in empty)
     queued = sum(one.unfinished for one in empty)
-    where = f"{queued} networks wait in {lab.settings.db}"
-    return f"Nothing is trained yet in {names}; {where}. Run `dsd worker --gpu 0` (or --cpu) first."
+    where = lab.settings.database
+    if not queued:
+        return f"No network of {names} in {where} has an error: all failed or were cancelled."
+    waiting = f"{queued} networks wait in {where}"
+    return f"Nothing is trained yet in {names}; {waiting}. Run `dsd worker --gpu 0` (or --cpu)."

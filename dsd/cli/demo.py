@@ -27,7 +27,8 @@ REGIME = "fashion"
 def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     """Sample three spaces, train them on Fashion-MNIST, compare: minutes on a laptop.
 
-    Ctrl-C and run again: it goes on where it stopped.
+    Ctrl-C and run again: it goes on where it stopped. The regime is always `fashion`, the database
+    FOLDER/dsd.db.
     """
     from dsd.cli.edf import draw, show
     from dsd.lab import Lab
@@ -44,7 +45,9 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     show(study)
     for line in study.warnings():
         click.echo(line)
-    click.echo(f"\nWrote {draw(study, str(place / 'edf.png'))}; results are in {lab.settings.db}")
+    click.echo(
+        f"\nWrote {draw(study, str(place / 'edf.png'))}; results are in {lab.settings.database}"
+    )
 
 
 def _queued(lab: Lab, space: str, n: int) -> Population:

@@ -12,6 +12,7 @@ from dsd.cli.options import pass_lab
 
 if TYPE_CHECKING:
     from dsd.analysis.bootstrap import Interval
+    from dsd.analysis.compare import Comparison
     from dsd.lab import Lab
     from dsd.study import Study
 
@@ -78,22 +79,39 @@ def show(study: Study) -> None:
     from dsd.cli.text import table
 
     level = f"{100 * study.confidence:g}%"
-    click.echo(f"top-1 error in percent, {study.note}; [{level} bootstrap intervals]")
+    click.echo(f"top-1 error in percent, {study.note}")
     rows = []
     for one in study.populations:
         s = one.summary
+        median = s.median_interval
+        attained = median if median and median.confidence >= study.confidence else None
         rows.append([one.name, str(s.n), _percent(s.min, s.min_interval),
-                     _percent(s.mean, s.mean_interval), _percent(s.median, s.median_interval),
-                     str(one.unfinished), str(one.failed), str(one.diverged)])  # fmt: skip
-    table(["population", "n", "min", "mean", "median", "unfinished", "failed", "diverged"], rows)
+                     _percent(s.mean, s.mean_interval), _percent(s.median, attained),
+                     *([str(one.diverged)] * _any_diverged(study))])  # fmt: skip
+    more = ["diverged"] * _any_diverged(study)
+    table(["population", "n", "min", "mean", "median", *more], rows)
+    kinds = "min one-sided bootstrap, mean BCa bootstrap, median exact order statistics"
+    click.echo(f"[{level} intervals: {kinds}]")
     if study.comparisons:
         click.echo()
         pairs = [
-            [f"{c.a} and {c.b}", f"{c.ks:.2f}", _p(c.p_value), f"{c.at:.1f}",
-             f"{100 * c.below_a:.0f}% and {100 * c.below_b:.0f}%"]
+            [f"{c.a} and {c.b}", f"{c.ks:.2f}", _p(c.p_value), f"{c.at:.1f}", _verdict(study, c)]
             for c in study.comparisons
-        ]  # fmt: skip
-        table(["pair", "KS", "p", "widest at error", "networks up to there"], pairs)
+        ]
+        table(["pair", "KS", "p", "widest at", "verdict"], pairs, left=(0, 4))
+
+
+def _any_diverged(study: Study) -> bool:
+    return any(one.diverged for one in study.populations)
+
+
+def _verdict(study: Study, pair: Comparison) -> str:
+    """What the KS test shows at the study's level, in words."""
+    if pair.p_value >= 1 - study.confidence:
+        return "no difference shown"
+    means = {one.name: one.errors.mean() for one in study.populations}
+    better = pair.a if means[pair.a] < means[pair.b] else pair.b
+    return f"they differ; {better} has the lower mean"
 
 
 def _percent(value: float | None, interval: Interval | None) -> str:

@@ -31,5 +31,5 @@ def init(lab: Lab, force: bool) -> None:
     if path.exists() and not force:
         raise DsdError(f"{FILE} is already here; --force replaces it.")
     path.write_text(as_toml(lab.settings), encoding="utf-8")
-    click.echo(f"Wrote {FILE}: database {lab.settings.db}, data in {lab.settings.data}, "
+    click.echo(f"Wrote {FILE}: database {lab.settings.database}, data in {lab.settings.data}, "
                f"regime {lab.settings.regime}. Next: dsd sample anynetx_c --n 500")  # fmt: skip

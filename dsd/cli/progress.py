@@ -33,9 +33,15 @@ class Moment:
     @property
     def text(self) -> str:
         """Speed and best so far, in words."""
+        if self.ended == self.total:
+            return f"done, {self.best_text}"
         speed = f"{self.images_per_s:,.0f} images/s" if self.images_per_s else "starting"
-        best = f"best {self.best:.1f}%" if self.best is not None else "no error yet"
-        return f"{speed}, {best}"
+        return f"{speed}, {self.best_text}"
+
+    @property
+    def best_text(self) -> str:
+        """The best error so far, in words."""
+        return f"best {self.best:.1f}%" if self.best is not None else "no error yet"
 
 
 @contextmanager
@@ -79,12 +85,15 @@ def _bar(look: Callable[[], Moment], console: object) -> Iterator[Callable[[], N
         clock = _Clock()
 
         def tick() -> None:
-            moment = clock.due(EVERY_S) and look()
-            if moment:
-                bar.update(task, completed=moment.ended, total=moment.total,
-                           eta=clock.left(moment), words=moment.text)  # fmt: skip
+            if clock.due(EVERY_S):
+                show(look())
+
+        def show(moment: Moment) -> None:
+            bar.update(task, completed=moment.ended, total=moment.total,
+                       eta=clock.left(moment), words=moment.text)  # fmt: skip
 
         yield tick
+        show(look())
 
 
 @contextmanager

@@ -66,8 +66,9 @@ def _report(lab: Lab, drawn: Sample, n: int, saved: Saved | None) -> Iterator[st
     if len(drawn) < n:
         yield f"  the space holds no more that could be found: {n} were asked"
     if saved:
-        reused = f", {saved.reused} of them already trained or queued elsewhere"
-        yield (f"  {saved.added} queued, {saved.known} already known{reused * bool(saved.reused)}; "
-               f"the population in {lab.settings.db} has {saved.size}")  # fmt: skip
+        shared = f", {saved.reused} shared with another population" * bool(saved.reused)
+        queued = saved.added - saved.reused
+        yield (f"  {queued} queued, {saved.known} already known{shared}; "
+               f"the population in {lab.settings.database} has {saved.size}")  # fmt: skip
     else:
         yield "  dry run: nothing stored"

@@ -34,7 +34,7 @@ def spaces(lab: Lab, space: str | None, lineage: bool, as_json: bool) -> None:
     from dsd.regime import load_regime
     from dsd.space.spec import load_space, space_names
 
-    found = [load_space(name) for name in ([space] if space else sorted(space_names()))]
+    found = [load_space(space)] if space else _readable(sorted(space_names()))
     regime = load_regime(lab.settings.regime)
     if lineage:
         _tree(found)
@@ -44,6 +44,20 @@ def spaces(lab: Lab, space: str | None, lineage: bool, as_json: bool) -> None:
         _show(found[0], regime)
     else:
         _list(found, regime)
+
+
+def _readable(names: list[str]) -> list[Space]:
+    """The spaces that can be read; what ails the others goes to the error stream."""
+    from dsd.errors import UsageError
+    from dsd.space.spec import load_space
+
+    found = []
+    for name in names:
+        try:
+            found.append(load_space(name))
+        except UsageError as error:
+            click.echo(f"Left out: {error}", err=True)
+    return found
 
 
 def _record(space: Space, regime: Regime) -> dict[str, Any]:

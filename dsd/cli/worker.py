@@ -51,10 +51,11 @@ def worker(
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
     device = pick_device(gpu, cpu)
+    lab.reader.close()  # says what to run where there is no database; a worker makes none
     wanted = [
         row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime_name)
     ]
-    click.echo(f"worker on {device}, database {lab.settings.db}, data in {lab.settings.data}")
+    click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
         ended = work(

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from dsd.space.count_tables import IntArray, Table
 
 Array = NDArray[Any]
-FEW, MOST_POINTS, MOST_CELLS = 100_000, 20_000_000, 600_000_000
+FEW, MOST_POINTS = 100_000, 20_000_000
+FEW_CELLS, MOST_CELLS = 20_000_000, 400_000_000
 JUMP_WORK = POINT_WORK = 16  # a look-up at one point costs about as much as 16 additions in a row
 
 
@@ -54,11 +55,9 @@ def coarseness(stages: Sequence[Table], high: float) -> int:
     unit = _divisor(stages[:-1])
     most = sum(int((t.first + (t.d.max(initial=1) - 1) * t.other).max(initial=0)) for t in stages)
     cells = min(high, most) / max(1, unit) * max(table.states for table in stages)
-    return (
-        max(1, unit) * math.ceil(cells / MOST_CELLS)
-        if len(stages) > 2 and cells > MOST_CELLS
-        else 1
-    )
+    if len(stages) < 3 or cells <= MOST_CELLS:
+        return 1
+    return max(1, unit) * math.ceil(cells / FEW_CELLS)
 
 
 def count_at_most(stages: Sequence[Table], low: float, high: float, unit: int) -> int:

@@ -53,6 +53,7 @@ def compile_rules(space: Space, texts: Sequence[str], where: str) -> Rules:
     known = columns_of(space)
     for text in texts:
         for rule in parse_rule(text, known, f"{where}: restrict"):
+            _need_columns(rule, space, where)
             if _share(rule, space, chains, shares, where):
                 continue
             if reads_network(rule):
@@ -60,6 +61,15 @@ def compile_rules(space: Space, texts: Sequence[str], where: str) -> Rules:
             if not (rule.names & set(COSTS)) and not _condition(rule, space, chains, text, where):
                 drawn.append(rule)
     return Rules(chains, shares, tuple(drawn), tuple(built))
+
+
+def _need_columns(rule: Expression, space: Space, where: str) -> None:
+    if not rule.names | rule.neighbors:
+        raise UsageError(f"{where}: restrict '{rule.text}' reads no column; it would mean nothing.")
+    if rule.reach >= max(space.stages, 2):  # with one stage, every order holds
+        raise UsageError(
+            f"{where}: restrict '{rule.text}' looks {rule.reach} stages ahead of {space.stages}."
+        )
 
 
 def reads_network(rule: Expression) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, exc
-from sqlalchemy.dialects import postgresql, sqlite
 
 from dsd.errors import DsdError
 from dsd.store import migrate
@@ -79,7 +78,11 @@ def reading(store: Store) -> Iterator[Connection]:
 def insert(connection: Connection, table: type[Base]) -> Any:
     """An INSERT that knows ON CONFLICT in the connection's dialect."""
     if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
         return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # loads every driver's module: only where needed
+
     return postgresql.insert(table)
 
 

@@ -59,7 +59,7 @@ def claim(
         regime_name=texts.name,
         regime_text=texts.text,
         seed=run.seed,
-        label=f"{place.name} #{place.ordinal}" if place else run.network,
+        label=f"{place.name}, network {place.ordinal}" if place else run.network,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dsd.cli.main import cli
+from dsd.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -144,6 +145,41 @@ def test_a_space_that_changed_keeps_its_population(dsd):
     mine.write_text('extends = "anynetx_d"\n')
     assert "has changed" in dsd.fails("sample", "mine.toml", "--n", "5", code=1)
     assert dsd.states() == {"mine": {"queued": 3}}
+
+
+def test_no_password_is_printed():
+    url = "postgresql+psycopg://lab:s3@cret@host:5432/dsd?sslpassword=more"
+    assert Settings(db=url).database == "postgresql+psycopg://lab:***@host:5432/dsd"
+    assert Settings(db="demo/dsd.db").database == "demo/dsd.db"
+
+
+def test_an_init_prints_no_password(dsd):
+    out = dsd("init", "--db", "postgresql+psycopg://lab:s3cret@127.0.0.1:1/dsd")
+    assert "s3cret" not in out + dsd.stderr
+    assert "s3cret" not in dsd.fails("sample", "anynetx_a", "--n", "2", code=1)
+
+
+def test_a_worker_makes_no_database(dsd):
+    assert "dsd sample" in dsd.fails("worker", "--cpu", "--db", "none.db", code=1)
+    assert list(dsd.folder.iterdir()) == []
+
+
+def test_a_broken_space_file_hides_no_other(dsd):
+    (dsd.folder / "spaces").mkdir()
+    (dsd.folder / "spaces" / "broken.toml").write_text("stages = = 4")
+    assert "anynetx_e" in dsd("spaces")
+    assert "broken.toml" in dsd.stderr
+
+
+def test_two_seeds_are_pooled_and_it_is_said(tiny):
+    tiny.environment["DSD_REGIME"] = "fashion"
+    for seed in ("0", "7"):
+        tiny("sample", "anynetx_d", "--n", "1", "--seed", seed)
+    tiny("worker", "--cpu", "--exit-when-empty")
+    assert json.loads(tiny("edf", "anynetx_d", "--json"))["populations"][0]["n"] == 2
+    assert "pools anynetx_d@fashion#0, anynetx_d@fashion#7" in tiny.stderr
+    tiny("edf", "anynetx_d#7")
+    assert "pools" not in tiny.stderr
 
 
 def test_a_group_flag_serves_its_commands(dsd):

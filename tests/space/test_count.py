@@ -120,12 +120,18 @@ def test_settings_equal_enumeration_for_every_block_and_odd_sides(block, resolut
     assert (found.total, found.inside) == brute(space, regime)
 
 
+FOUR = {"d": [1, 3], "w": [8, 24, 40], "b": [1, 4], "g": [1, 16]}
+
+
 @pytest.mark.parametrize(
-    ("stages", "draws"),
-    [(1, SMALL), (4, {"d": [1, 3], "w": [8, 24, 40], "b": [1, 4], "g": [1, 16]})],
-    ids=["one", "four"],
+    ("stages", "draws", "restrict"),
+    [
+        (1, SMALL, ()),
+        (1, SMALL, ("w <= 32", "d != 2", "b * g <= 16")),
+        (4, FOUR, ("w[i+1] >= w[i]", "d <= 8")),
+        (4, FOUR, ("g[i+1] == g[i]",)),
+    ],
 )
-@pytest.mark.parametrize("restrict", [(), ("w[i+1] >= w[i]", "d <= 8"), ("g[i+1] == g[i]",)])
 def test_settings_equal_enumeration_for_one_stage_and_four(stages, draws, restrict):
     space = spaced(draws, restrict, stages)
     regime = replace(PAPER, band=middle(space, PAPER))
@@ -175,26 +181,20 @@ def test_totals_of_the_shared_spaces():
     assert count(load_space("anynetx_c"), replace(PAPER, band={})).total == 18 * (16 * 128) ** 4
 
 
-def test_more_settings_than_int64_holds():
-    space = spaced(
-        load_space("anynetx_a").draws["d"][0].spec
-        and {
-            "d": {"log": [1, 16]},
-            "w": {"log": [8, 1024], "step": 8},
-            "b": [1, 2, 4],
-            "g": [1, 2, 4, 8, 16, 32],
-        },
-        stages=9,
-    )
+def test_totals_beyond_int64():
+    data = {"d": {"log": [1, 16]}, "w": {"log": [8, 1024], "step": 8}, "b": [1, 2, 4]}
+    space = spaced({**data, "g": [1, 2, 4, 8, 16, 32]}, stages=9)
     assert count(space, replace(PAPER, band={})).total == (16 * 128 * 3 * 6) ** 9
-    draws = {"d": [1, 2, 3], "w": [8], "b": [1], "g": [1]}
-    many = spaced(draws, stages=16)
-    cheap = replace(PAPER, resolution=8, stem=Stem(stride=1), strides=(1,) * 16)
-    per = count(spaced(draws, stages=1), replace(cheap, strides=(1,), band={})).total
-    assert per == 3
-    cost = batch_cost(many, cheap, Stages(*(np.full((1, 16), x) for x in (3, 8, 1.0, 1)))).flops  # type: ignore
-    below = count(many, replace(cheap, band={"flops": (0.0, float(cost[0]) - 1)}))
-    assert below.inside == 3**16 - 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, object])
+def test_counts_beyond_a_type_go_on_in_the_next(kind, monkeypatch):
+    from dsd.space import count_stages
+
+    space = spaced(SMALL, ("w[i+1] >= w[i]",), 2)
+    regime = replace(PAPER, band=middle(space, PAPER))
+    monkeypatch.setattr(count_stages, "_integer", lambda bound: kind)
+    assert (count(space, regime).total, count(space, regime).inside) == brute(space, regime)
 
 
 def test_costs_too_fine_for_memory_give_a_close_upper_bound(monkeypatch):
@@ -204,6 +204,7 @@ def test_costs_too_fine_for_memory_give_a_close_upper_bound(monkeypatch):
     regime = replace(PAPER, band=middle(space, PAPER))
     exact = brute(space, regime)[1]
     monkeypatch.setattr(count_stages, "MOST_CELLS", 100_000)
+    monkeypatch.setattr(count_stages, "FEW_CELLS", 100_000)
     found = count(space, regime)
     assert found.inside_is == "at most"
     assert exact <= found.inside < 1.05 * exact
@@ -261,14 +262,12 @@ def drawn_share(name, regime, n, seed):
     return sum(len(part.inside) for part in parts), settings
 
 
-@pytest.mark.parametrize(
-    ("name", "regime"), [("anynetx_c", PAPER), ("anynetx_d", PAPER), ("anynetx_e", FASHION)]
-)
+@pytest.mark.parametrize(("name", "regime"), [("anynetx_d", PAPER), ("anynetx_e", FASHION)])
 def test_counts_agree_with_the_share_that_the_sampler_accepts(name, regime):
-    hits, settings = drawn_share(name, regime, 400_000, seed=5)
+    hits, settings = drawn_share(name, regime, 200_000, seed=5)
     p = count(load_space(name), regime).inside / settings
-    assert abs(hits - 400_000 * p) < 4.5 * math.sqrt(400_000 * p * (1 - p))
-    assert hits > 300
+    assert abs(hits - 200_000 * p) < 4.5 * math.sqrt(200_000 * p * (1 - p))
+    assert hits > 200
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ FAULTS = {
     "python": ('restrict = ["__import__(\\"os\\")"]\n' + GOOD, "not part of the language"),
     "attribute": ('restrict = ["w.real > 1"]\n' + GOOD, "not part of the language"),
     "number": ('restrict = ["w1 + 1"]\n' + GOOD, "not a condition"),
+    "no column": ('restrict = ["1 < 2"]\n' + GOOD, "reads no column"),
+    "far neighbour": ('restrict = ["w[i+4] >= w[i]"]\n' + GOOD, "4 stages ahead of 4"),
     "impossible": ('restrict = ["d1 < 1"]\n' + GOOD, "no d can satisfy"),
     "contradiction": ('restrict = ["w[i+1] > w[i]", "w <= 16"]\n' + GOOD, "no w can satisfy"),
     "negative range": (GOOD.replace("[1, 16]", "[-1, 16]"), "range [-1, 16]"),
@@ -58,6 +60,31 @@ def test_a_cycle_is_named(tmp_path):
 def test_a_misspelt_name_brings_the_nearest():
     with pytest.raises(UsageError, match=r"No space .anynetx_cc. in spaces/\. Did you mean"):
         load_space("anynetx_cc")
+
+
+BAD_REGIMES = [
+    ("train.epochs = 0", "train.epochs = 0: at least 1"),
+    ("train.batch = -1", "train.batch = -1"),
+    ("train.lr = nan", "train.lr = nan"),
+    ("train.warmup_epochs = 11", "in [0, epochs]"),
+    ("augment.std = [0.0]", "each above 0"),
+    ("stem.kernel = 4", "odd"),
+    ("stem.width = 0", "stem.width = 0"),
+    ('train.schedule = "linear"', "needs one of"),
+    ("band.flops = [2, 1]", "low <= high"),
+    ("band.flop = [1, 2]", "band.flop is unknown"),
+    ("train.epoch = 3", "Did you mean 'epochs'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_REGIMES)
+def test_a_faulty_regime_says_what_and_where(text, message, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "imagenet_400mf"\n{text}\n')
+    with pytest.raises(UsageError) as caught:
+        load_regime(str(path))
+    assert message in str(caught.value)
+    assert "mine.toml" in str(caught.value)
 
 
 def test_the_working_folders_own_file_wins(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def test_a_shared_run_takes_the_better_of_its_places(store: Store, draw: Any) ->
     save_sample(store, last_first, priority=1)
     owner = queue.register_worker(store, "cpu")
     labels = [getattr(queue.claim(store, owner), "label", None) for _ in range(4)]
-    assert labels == ["one #0", "two #0", "one #1", "two #1"]
+    assert labels == ["one, network 0", "two, network 0", "one, network 1", "two, network 1"]
 
 
 def test_a_higher_priority_lifts_what_waits_a_lower_one_does_not_sink_it(
@@ -72,7 +72,7 @@ def test_a_higher_priority_lifts_what_waits_a_lower_one_does_not_sink_it(
     save_sample(store, draw(2, "two"), priority=-3)
     owner = queue.register_worker(store, "cpu")
     labels = [getattr(queue.claim(store, owner), "label", None) for _ in range(3)]
-    assert labels == ["two #0", "two #1", "one #0"]
+    assert labels == ["two, network 0", "two, network 1", "one, network 0"]
 
 
 def test_a_name_never_changes_its_meaning(store: Store, draw: Any) -> None:

@@ -65,7 +65,7 @@ def test_a_claim_says_all_that_training_needs(store: Store, owner: str, draw: An
     sample = draw(2)
     save_sample(store, sample)
     first, second = claim(store, owner), claim(store, owner)
-    assert [first.label, second.label] == ["wide #0", "wide #1"]
+    assert [first.label, second.label] == ["wide, network 0", "wide, network 1"]
     assert Arch.from_json(first.arch_text) == sample.archs[0].normalized()
     assert (first.digest, first.seed, first.attempt) == (sample.archs[0].digest, 0, 1)
     assert Regime.from_text(first.regime_text, first.regime_name) == sample.regime
@@ -79,14 +79,22 @@ def test_claims_go_by_priority_then_ordinal_across_populations(
     save_sample(store, draw(2, "two"))
     save_sample(store, draw(2, "urgent"), priority=5)
     labels = [claim(store, owner).label for _ in range(7)]
-    assert labels == ["urgent #0", "urgent #1", "one #0", "two #0", "one #1", "two #1", "one #2"]
+    assert labels == [
+        "urgent, network 0",
+        "urgent, network 1",
+        "one, network 0",
+        "two, network 0",
+        "one, network 1",
+        "two, network 1",
+        "one, network 2",
+    ]
 
 
 def test_claims_of_some_populations_only(store: Store, owner: str, draw: Any) -> None:
     for space in ("one", "two", "three"):
         save_sample(store, draw(2, space))
     labels = [claim(store, owner, populations=[2, 3]).label for _ in range(4)]
-    assert labels == ["two #0", "three #0", "two #1", "three #1"]
+    assert labels == ["two, network 0", "three, network 0", "two, network 1", "three, network 1"]
     assert queue.claim(store, owner, populations=[2, 3]) is None
     assert queue.claim(store, owner, populations=[]) is None
     assert (queue.pending(store), queue.pending(store, [1]), queue.pending(store, [2])) == (6, 2, 2)
@@ -99,7 +107,7 @@ def test_a_shared_run_is_trained_once_under_the_name_asked_for(
     save_sample(store, draw(3, "two", stream="same"))
     assert queue.pending(store) == queue.pending(store, [1]) == queue.pending(store, [2]) == 3
     held = claim(store, owner, populations=[2])
-    assert held.label == "two #0"
+    assert held.label == "two, network 0"
     assert done(store, held)
     assert queue.pending(store, [1]) == 2
 
@@ -236,7 +244,9 @@ def test_a_released_attempt_does_not_count_yet_is_told_apart(
     save_sample(store, draw(2))
     for attempt in (1, 2, 3, 4):
         held = claim(store, owner, max_attempts=2)
-        assert (held.attempt, held.label) == (attempt, "wide #0"), "it waits at its old place"
+        assert (held.attempt, held.label) == (attempt, "wide, network 0"), (
+            "it waits at its old place"
+        )
         assert queue.record_epoch(store, held, EPOCH)
         assert queue.release(store, held)
         assert not queue.beat(store, held)

@@ -91,7 +91,7 @@ def test_a_queue_is_trained_and_everything_recorded(store, said):
     assert origin["seed"] == run_seed(0, archs[0].digest, regime.digest)
     assert origin["dataset"].startswith("7000 images")
     assert {"dsd", "torch", "device", "host", "precision"} <= set(origin)
-    assert [line.split(":")[0] for line in said.lines[1:]] == ["hand #0", "hand #1"]
+    assert [line.split(":")[0] for line in said.lines[1:]] == ["hand, network 0", "hand, network 1"]
     assert status(store).workers == ()  # it has said goodbye
 
 
