@@ -20,7 +20,7 @@ from dsd.space.count_tables import IntArray, Table
 
 Array = NDArray[Any]
 FEW, MOST_POINTS = 100_000, 20_000_000
-FEW_CELLS, MOST_CELLS = 20_000_000, 400_000_000
+FEW_CELLS, MOST_CELLS = 20_000_000, 600_000_000
 JUMP_WORK = POINT_WORK = 16  # a look-up at one point costs about as much as 16 additions in a row
 
 
@@ -51,13 +51,17 @@ def count_band(stages: Sequence[Table], low: float, high: float) -> int:
 
 
 def coarseness(stages: Sequence[Table], high: float) -> int:
-    """How much coarser than exact costs must be, so that the sums of the stages fit in memory."""
-    unit = _divisor(stages[:-1])
+    """How much coarser than exact costs must be, so that the sums of the stages fit in memory.
+
+    Depth classes count from the fourth stage on: the first two are few enough to try (`_few`).
+    """
+    unit = max(1, _divisor(stages[:-1]))
     most = sum(int((t.first + (t.d.max(initial=1) - 1) * t.other).max(initial=0)) for t in stages)
-    cells = min(high, most) / max(1, unit) * max(table.states for table in stages)
-    if len(stages) < 3 or cells <= MOST_CELLS:
+    length, states = min(high, most) / unit, max(table.states for table in stages)
+    rows = max([states, *(table.states * len(table.follows) for table in stages[3:-1])])
+    if len(stages) < 3 or length * rows <= MOST_CELLS:
         return 1
-    return max(1, unit) * math.ceil(cells / FEW_CELLS)
+    return unit * math.ceil(length * states / FEW_CELLS)
 
 
 def count_at_most(stages: Sequence[Table], low: float, high: float, unit: int) -> int:
