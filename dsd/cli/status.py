@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from dsd.lab import Lab
     from dsd.store.results import Status
 
-STATES = ("queued", "running", "done", "diverged", "failed", "out-of-memory", "cancelled")
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -34,6 +32,7 @@ def status(lab: Lab, as_json: bool) -> None:
 
 def _show(found: Status) -> None:
     from dsd.cli.text import duration, table
+    from dsd.store.schema import STATES
 
     seen = [s for s in STATES if any(p.states.get(s) for p in found.populations)] or ["queued"]
     rows = [

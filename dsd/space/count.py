@@ -73,7 +73,7 @@ def count(space: Space, regime: Regime) -> Count:
 
 def _settings(rules: Rules) -> int:
     """Settings under the rules that are chains or shares."""
-    return math.prod(chain.size for name, chain in rules.chains.items() if name not in rules.shares)
+    return math.prod(chain.size for chain in rules.drawn_chains.values())
 
 
 def _by_stages(space: Space, regime: Regime, rules: Rules, known: Conditions) -> Count:
