@@ -40,14 +40,21 @@ class Population:
 
         return frame(self.store, self.rows)
 
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The frame's columns ordinal, state, error_last and error_lowest alone, which is quick."""
+        from dsd.store.results import scores
+
+        return scores(self.store, self.rows)
+
     @property
     def scored(self) -> pd.DataFrame:
-        """The rows that have an error: trained, or diverged and so at chance level."""
-        return self.frame[self.frame["state"].isin(SCORED)]
+        """The rows of `scores` with an error: trained, or diverged and so at chance level."""
+        return self.scores[self.scores["state"].isin(SCORED)]
 
     def count(self, *states: str) -> int:
         """How many networks are in any of these states."""
-        return int(self.frame["state"].isin(states).sum())
+        return int(self.scores["state"].isin(states).sum())
 
 
 @dataclass(frozen=True)

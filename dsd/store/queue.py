@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import bindparam, exists, false, func, select, update
 
 from dsd.store.claims import Claim, change
 from dsd.store.clock import now
@@ -34,7 +34,7 @@ def claim(
     lease_s: float = 60.0,
     max_attempts: int = 3,
 ) -> Claim | None:
-    """The next queued run of some populations, or of all; None if nothing waits.
+    """The next queued run of some populations, or of all; None if nothing waits that is not held.
 
     Order: highest priority, then lowest ordinal (a run that populations share has its lowest one),
     then first queued. Within the same transaction, runs with an expired lease are queued again, or
@@ -71,7 +71,7 @@ def _expire(max_attempts: int) -> Any:
 
 @lru_cache
 def _take(owner: str, wanted: tuple[int, ...] | None, lease_s: float) -> Any:
-    waiting = select(Run.id).where(Run.state == "queued")
+    waiting = select(Run.id).where(Run.state == "queued", Run.held == false())
     if wanted is not None:
         waiting = waiting.where(exists(_places(wanted).correlate(Run)))
     waiting = waiting.order_by(Run.rank, Run.ordinal, Run.id).limit(1).correlate(None)

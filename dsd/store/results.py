@@ -16,7 +16,7 @@ from dsd.store.state import PopulationStatus, Status, WorkerStatus, status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PopulationStatus", "Status", "WorkerStatus", "frame", "status"]
+__all__ = ["PopulationStatus", "Status", "WorkerStatus", "frame", "scores", "status"]
 
 _CHUNK = 5000  # bounds the small objects that are alive at once, which Python's collector walks
 
@@ -24,8 +24,8 @@ _CHUNK = 5000  # bounds the small objects that are alive at once, which Python's
 def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
     """One row a network, population after population as given, each in sampling order.
 
-    Columns: population (`space@regime#seed`), space, regime, seed, ordinal, digest, state,
-    attempts, error_last and error_lowest (percent, NaN where there is none), seconds, message,
+    Columns: population (`space@regime#seed`), space, regime, seed, ordinal, digest, run
+    (the id of its run), state, attempts, error_last and error_lowest (percent, NaN where there is none), seconds, message,
     flops, params, acts, block, stages, d (total), d1, w1, b1, g1, ... of the network, and what was
     drawn beyond it (w0, wa, wm, ...).
     """
@@ -40,6 +40,12 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
     return pd.concat(pieces or [pd.DataFrame({**nothing, **_columns([])})], ignore_index=True)
 
 
+def scores(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
+    """The columns population, ordinal, state, error_last and error_lowest of `frame`."""
+    columns = ["population", "ordinal", "state", "error_last", "error_lowest"]
+    return frame(store, populations)[columns]
+
+
 def _pieces(connection: Connection, population: PopulationRow) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
@@ -51,6 +57,7 @@ def _pieces(connection: Connection, population: PopulationRow) -> Iterator[pd.Da
 _COLUMNS = {
     "ordinal": Member.ordinal,
     "digest": Member.network,
+    "run": Run.id,
     "state": Run.state,
     "attempts": Run.attempts - Run.forgiven,
     "error_last": Run.error_last,

@@ -1,4 +1,7 @@
-"""The tables: what was declared, drawn, queued, trained and observed. Times are Unix seconds."""
+"""The tables: what was declared, drawn, queued, trained, observed, imported and noted.
+
+Times are Unix seconds.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -39,6 +43,7 @@ class Base(DeclarativeBase):
         str: Text(),
         float: Double(),
         dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
     }
 
 
@@ -71,7 +76,10 @@ class Network(Base):
 
 
 class Population(Base):
-    """The networks drawn from one space under one regime with one seed."""
+    """The networks drawn from one space under one regime with one seed.
+
+    While it is `paused` none of its networks is claimed, unless another population wants it.
+    """
 
     __tablename__ = "populations"
     __table_args__ = (UniqueConstraint("space_id", "regime_id", "seed"),)
@@ -81,6 +89,7 @@ class Population(Base):
     seed: Mapped[int] = mapped_column(_BIG)
     tally: Mapped[dict[str, Any]]
     created: Mapped[float]
+    paused: Mapped[bool] = mapped_column(server_default=false())
 
 
 class Member(Base):
@@ -108,13 +117,14 @@ class Run(Base):
 
     `attempts` counts claims, never falls, and is the fencing token; `forgiven` are the attempts
     that do not count against a limit. `ordinal` is the lowest among the populations that share it.
+    It is `held` back while every population that shares it is paused.
     """
 
     __tablename__ = "runs"
     __table_args__ = (
         UniqueConstraint("regime_id", "seed", "network"),
         CheckConstraint(f"state IN ({_STATE_LIST})", name="state"),
-        Index("ix_runs_queue", "state", "rank", "ordinal", "id"),
+        Index("ix_runs_queue", "state", "held", "rank", "ordinal", "id"),
         Index("ix_runs_lease", "state", "lease_until"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -122,6 +132,7 @@ class Run(Base):
     regime_id: Mapped[int] = mapped_column(ForeignKey("regimes.id"))
     seed: Mapped[int] = mapped_column(_BIG)
     state: Mapped[str]
+    held: Mapped[bool] = mapped_column(server_default=false())
     rank: Mapped[int]  # minus the priority: one ascending index then serves the claim
     ordinal: Mapped[int]
     attempts: Mapped[int]
@@ -183,6 +194,76 @@ class LateResult(Base):
     received: Mapped[float]
     state: Mapped[str]
     result: Mapped[dict[str, Any]]
+
+
+class Import(Base):
+    """A population trained elsewhere; `label` says under which conditions, as a regime does."""
+
+    __tablename__ = "imports"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    label: Mapped[str]
+    kind: Mapped[str]
+    source: Mapped[str]
+    digest: Mapped[str]
+    tally: Mapped[dict[str, Any]]
+    created: Mapped[float]
+
+
+class ImportRow(Base):
+    """The ordinal-th network (from 0) of an import: its errors and whatever else is known of it."""
+
+    __tablename__ = "import_rows"
+    import_id: Mapped[int] = mapped_column(
+        ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True
+    )
+    ordinal: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    error_last: Mapped[float | None]
+    error_lowest: Mapped[float | None]
+    properties: Mapped[dict[str, Any]]
+    curve: Mapped[list[Any] | None]
+
+
+_ABOUT = ("population_id", "run_id", "import_id")
+_ONE_SUBJECT = " + ".join(f"CASE WHEN {key} IS NULL THEN 0 ELSE 1 END" for key in _ABOUT) + " = 1"
+
+
+class Note(Base):
+    """What somebody wrote about one population, one run or one import."""
+
+    __tablename__ = "notes"
+    __table_args__ = (CheckConstraint(_ONE_SUBJECT, name="subject"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    population_id: Mapped[int | None] = mapped_column(
+        ForeignKey("populations.id", ondelete="CASCADE"), index=True
+    )
+    run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("runs.id", ondelete="CASCADE"), index=True
+    )
+    import_id: Mapped[int | None] = mapped_column(
+        ForeignKey("imports.id", ondelete="CASCADE"), index=True
+    )
+    text: Mapped[str]
+    author: Mapped[str]
+    created: Mapped[float]
+
+
+class Tag(Base):
+    """A word that marks one population, one run or one import."""
+
+    __tablename__ = "tags"
+    __table_args__ = (
+        CheckConstraint(_ONE_SUBJECT, name="subject"),
+        *(UniqueConstraint(key, "name") for key in _ABOUT),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    population_id: Mapped[int | None] = mapped_column(
+        ForeignKey("populations.id", ondelete="CASCADE")
+    )
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
+    name: Mapped[str]
 
 
 # A member's run: the one of its network under its population's regime and seed.

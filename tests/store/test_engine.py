@@ -114,7 +114,7 @@ def test_readers_cannot_write(url: str) -> None:
 
 
 def test_foreign_keys_are_enforced(store: Store) -> None:
-    wrong = text("INSERT INTO populations VALUES (1, 99, 99, 0, '{}', 0)")
+    wrong = text("INSERT INTO populations VALUES (1, 99, 99, 0, '{}', 0, false)")
     with pytest.raises(DBAPIError), writing(store) as connection:
         connection.execute(wrong)
 

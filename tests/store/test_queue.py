@@ -296,8 +296,8 @@ def test_claim_and_rescue_walk_an_index(store: Store, owner: str, draw: Any) -> 
         pytest.skip("PostgreSQL's plan depends on its statistics")
     save_sample(store, draw(20))
     for statement, index in (
-        (queue._take(owner, None, 60.0), "ix_runs_queue (state=?)"),
-        (queue._take(owner, (1,), 60.0), "ix_runs_queue (state=?)"),
+        (queue._take(owner, None, 60.0), "ix_runs_queue (state=? AND held=?)"),
+        (queue._take(owner, (1,), 60.0), "ix_runs_queue (state=? AND held=?)"),
         (queue._expire(3), "ix_runs_lease (state=? AND lease_until<?)"),
     ):
         options = {"literal_binds": True}
