@@ -17,39 +17,44 @@ from dsd.toml import load_extended, read_table
 BAND_COLUMNS = ("flops", "params", "acts")
 
 
+def _key(default: Any, about: str, *one_of: str) -> Any:
+    """A key of a regime file: its default and what it means."""
+    return field(
+        default=default, metadata={"about": about, **({"one_of": one_of} if one_of else {})}
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one network is trained. Defaults are RegNet's section 3 on ImageNet."""
 
-    epochs: int = 10
-    batch: int = 128
-    lr: float = 0.05
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-5
-    schedule: str = field(
-        default="cosine-epoch", metadata={"one_of": ("cosine-epoch", "cosine-step")}
+    epochs: int = _key(10, "passes over the training images")
+    batch: int = _key(128, "images a step")
+    lr: float = _key(0.05, "learning rate at the start, for this batch")
+    momentum: float = _key(0.9, "of SGD")
+    nesterov: bool = _key(True, "Nesterov's momentum")
+    weight_decay: float = _key(5e-5, "L2 penalty, batch norm's parameters included")
+    schedule: str = _key(
+        "cosine-epoch", "half a cosine, set anew each epoch or step", "cosine-epoch", "cosine-step"
     )
-    warmup_epochs: float = 0.0
-    label_smoothing: float = 0.0
-    precise_bn_images: int = 8192
-    precision: str = field(default="fp32", metadata={"one_of": ("fp32", "bf16")})
+    warmup_epochs: float = _key(0.0, "epochs of a linear rise to lr")
+    label_smoothing: float = _key(0.0, "probability spread over all classes")
+    precise_bn_images: int = _key(8192, "training images that set batch norm before each test")
+    precision: str = _key("fp32", "of the forward pass", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class Augment:
     """What happens to images; mean and std are per channel, of values in 0..1."""
 
-    crop: str = field(
-        default="random-resized", metadata={"one_of": ("random-resized", "pad", "none")}
-    )
-    pad: int = 4
-    flip: bool = True
-    lighting: float = 0.1
-    test_resize: int = 256
-    test_crop: int = 224
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop: str = _key("random-resized", "of a training image", "random-resized", "pad", "none")
+    pad: int = _key(4, "pixels on each side, for crop = 'pad'")
+    flip: bool = _key(True, "mirror every other training image")
+    lighting: float = _key(0.1, "standard deviation of the PCA lighting")
+    test_resize: int = _key(256, "short side of a test image before its crop; 0: as it is")
+    test_crop: int = _key(224, "centre crop of a test image; 0: all of it")
+    mean: tuple[float, ...] = _key((0.485, 0.456, 0.406), "taken off each channel")
+    std: tuple[float, ...] = _key((0.229, 0.224, 0.225), "each channel is divided by")
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,13 @@ class Regime:
     """Dataset, resolution (pixels), stem, classes, compute band, recipe and augmentation."""
 
     name: str
-    dataset: str
-    resolution: int
-    classes: int
+    dataset: str = field(metadata={"about": "its name; `dsd worker` says where it must lie"})
+    resolution: int = field(metadata={"about": "side of an image in training, in pixels"})
+    classes: int = field(metadata={"about": "classes of the dataset"})
     stem: Stem
     band: dict[str, tuple[float, float]]
-    restrict: tuple[str, ...] = ()
-    strides: tuple[int, ...] = ()
+    restrict: tuple[str, ...] = _key((), "rules on every network, as a space has them")
+    strides: tuple[int, ...] = _key((), "of each stage's first block; none: 2 in all")
     train: Recipe = Recipe()
     augment: Augment = Augment()
 

@@ -15,6 +15,7 @@ from dsd.cli.edf import edf
 from dsd.cli.init import init
 from dsd.cli.net import net
 from dsd.cli.options import SuggestingGroup, settings_options
+from dsd.cli.regimes import regimes
 from dsd.cli.sample import sample
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (init, spaces, count, net, sample, worker, status, edf, demo):
+for command in (init, spaces, regimes, count, net, sample, worker, status, edf, demo):
     cli.add_command(command)
 
 
@@ -46,8 +47,11 @@ def main() -> NoReturn:
     """Run the command line. Exit code 2 for usage, 1 for failure, 130 for Ctrl-C."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}{_help(error)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
@@ -61,6 +65,12 @@ def main() -> NoReturn:
         click.echo(_line(error), err=True)
         sys.exit(error.exit_code if isinstance(error, DsdError) else 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _help(error: click.ClickException) -> str:
+    """Where a wrong option or argument is explained."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" See `{context.command_path} --help`." if context else ""
 
 
 def _line(error: Exception) -> str:

@@ -41,10 +41,15 @@ def pass_lab(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_lab(context: click.Context, *args: Any, **options: Any) -> Any:
         from dsd.lab import open_lab
 
-        lab: Lab = open_lab(**{name: context.meta.get(f"dsd.{name}", "") for name in SHARED})
+        lab: Lab = open_lab(**given_settings(context))
         return context.invoke(command, lab, *args, **options)
 
     return update_wrapper(with_lab, command)
+
+
+def given_settings(context: click.Context) -> dict[str, str]:
+    """What flags and environment say of each shared setting, "" where they are silent."""
+    return {name: context.meta.get(f"dsd.{name}", "") for name in SHARED}
 
 
 def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:

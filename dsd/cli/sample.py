@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dsd.cli.options import pass_lab
+from dsd.cli.regimes import band_text
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 @click.argument("space")
 @click.option("-n", "--n", default=500, show_default=True, type=click.IntRange(1),
               help="Size that the population shall reach.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which draw.")
-@click.option("--priority", default=0, show_default=True, help="Higher is trained earlier.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1),
+              help="Which draw.")  # fmt: skip
+@click.option("--priority", default=0, show_default=True,
+              type=click.IntRange(-(2**31) + 1, 2**31 - 1),
+              help="Higher is trained earlier.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Draw only; store and queue nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per network.")
 @pass_lab
@@ -34,6 +38,9 @@ def sample(
         dsd sample anynetx_c --n 500
         dsd sample regnetx --n 20 --dry-run --json
     """
+    if "@" in space or "#" in space:
+        raise click.UsageError(f"'{space}' names a population; give the space, and the rest as "
+                               "--regime and --seed.")  # fmt: skip
     drawn = lab.draw(space, n, seed=seed)
     saved = None if dry_run else lab.keep(drawn, priority)
     if as_json:
@@ -54,11 +61,9 @@ def records(drawn: Sample) -> Iterator[dict[str, Any]]:
 
 
 def _report(lab: Lab, drawn: Sample, n: int, saved: Saved | None) -> Iterator[str]:
-    from dsd.cli.text import si
-
     name = f"{drawn.space.name}@{drawn.regime.name}#{drawn.seed}"
-    band = ", ".join(f"{si(a)} to {si(b)} {c}" for c, (a, b) in drawn.regime.band.items())
-    yield f"{name}: {len(drawn)} distinct networks, {band or 'no band'}"
+    many = "networks" if len(drawn) != 1 else "network"
+    yield f"{name}: {len(drawn)} distinct {many}, {band_text(drawn.regime)}"
     tally = dict(drawn.tally)
     tried = tally.pop("candidates")
     causes = "; ".join(f"{count:,} {cause}" for cause, count in tally.items())

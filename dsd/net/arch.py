@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +15,11 @@ from dsd.net.blocks import IGNORES
 class Stem:
     """The first layers: one kernel x kernel convolution, and a 3x3 stride 2 max-pool if asked."""
 
-    inputs: int = 3
-    width: int = 32
-    kernel: int = 3
-    stride: int = 2
-    pool: bool = False
+    inputs: int = field(default=3, metadata={"about": "channels of an image"})
+    width: int = field(default=32, metadata={"about": "channels after the stem"})
+    kernel: int = field(default=3, metadata={"about": "side of the stem's kernel"})
+    stride: int = field(default=2, metadata={"about": "of the stem's convolution"})
+    pool: bool = field(default=False, metadata={"about": "a 3x3 max-pool of stride 2 follows"})
 
 
 @dataclass(frozen=True)

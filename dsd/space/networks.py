@@ -16,6 +16,7 @@ from dsd.net.arch import Arch, Stage, Stem
 from dsd.net.groups import Stages, buildable
 from dsd.space.quantized import quantized_widths
 
+WIDEST = 1_000_000  # costs of anything larger would not fit into 64 bits
 PUBLISHED = Path(dsd.net.__file__).parent / "published.toml"
 
 
@@ -53,8 +54,10 @@ def regnet(
 
     Raises UsageError for parameters that make no widths.
     """
-    if d < 1 or w0 <= 0 or wa < 0 or wm <= 1:
-        raise UsageError(f"d={d} w0={w0} wa={wa} wm={wm}: needs d >= 1, w0 > 0, wa >= 0, wm > 1.")
+    works = 1 <= d <= WIDEST and 0 < w0 <= WIDEST and 0 <= wa <= WIDEST and 1 < wm <= WIDEST
+    if not works:
+        raise UsageError(f"d={d} w0={w0:g} wa={wa:g} wm={wm:g}: needs d >= 1, w0 > 0, wa >= 0, "
+                         f"wm > 1, up to {WIDEST:,}.")  # fmt: skip
     widths, depths = np.unique(quantized_widths(d, w0, wa, wm), return_counts=True)
     count = len(widths)
     return anynet(depths.tolist(), widths.tolist(), [b] * count, [g] * count, block, stem, classes)
@@ -77,8 +80,12 @@ def anynet(
     if len({len(x) for x in given.values()}) != 1:
         lengths = ", ".join(f"{len(x)} of {name}" for name, x in given.items())
         raise UsageError(f"Every stage needs one d, w, b and g; given were {lengths}.")
-    if not d or min(min(d), min(w), min(g)) < 1 or min(b) <= 0:
-        raise UsageError(f"{given}: needs d, w, g of 1 at least and b above 0.")
+    for name, values in given.items():
+        least = "a number above 0" if name == "b" else "1 at least"
+        works = [(x > 0 if name == "b" else x >= 1) and x <= WIDEST for x in values]
+        if not (works and all(works)):
+            raise UsageError(f"{name} = {', '.join(map(str, values))}: each needs to be {least}, "
+                             f"and at most {WIDEST:,}.")  # fmt: skip
     whole = (np.array([x], dtype=np.int64) for x in (d, w, g))
     depths, widths, groups = whole
     drawn = Stages(depths, widths, np.array([b], dtype=np.float64), groups)

@@ -132,8 +132,8 @@ def judge(space: Space, regime: Regime, rules: Rules, batch: Candidates) -> Judg
         holds = rule(columns, space.stages) & np.ones(len(rows), bool)
         verdicts.refuse(f"rule {rule.text}", rows[~holds])
     for column, (low, high) in regime.band.items():
-        verdicts.refuse(f"{column} below {low:g}", rows[columns[column] < low])
-        verdicts.refuse(f"{column} above {high:g}", rows[columns[column] > high])
+        verdicts.refuse(f"{column} below {low:,.15g}", rows[columns[column] < low])
+        verdicts.refuse(f"{column} above {high:,.15g}", rows[columns[column] > high])
     kept = np.flatnonzero(verdicts.of[rows] < 0)
     return Judged(verdicts, rows[kept], built.take(kept), _rows(costs, kept))
 

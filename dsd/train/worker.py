@@ -61,15 +61,20 @@ def work(
     worker = Worker(store, source, device, lease_s, say, stop, provenance(device))
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
+    idle = False
     try:
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:
                 taken += 1
+                idle = False
                 ended += worker.run(claim)
             elif exit_when_empty:
                 break
             else:
+                if not idle:
+                    say("Nothing to train: waiting for more (Ctrl-C leaves).")
+                idle = True
                 stop.wait(POLL_S)
     finally:
         queue.retire_worker(store, owner)

@@ -93,12 +93,17 @@ WRONG = [
     (("edf", "a b"), 1, "No database"),
     (("status", "--db", "nothing.db"), 1, "nothing.db"),
     (("edf",), 2, "POPULATIONS"),
+    (("sample", "anynetx_c@fashion"), 2, "--regime"),
+    (("sample", "anynetx_c", "--seed", "9" * 30), 2, "--seed"),
+    (("sample", "anynetx_c", "--priority", "9" * 30), 2, "--priority"),
+    (("regimes", "fashio"), 2, "Did you mean 'fashion'?"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "code", "part"), WRONG, ids=lambda x: str(x)[:40])
 def test_wrong_input_ends_in_one_clear_line(dsd, arguments, code, part):
     assert part in dsd.fails(*arguments, code=code)
+    assert dsd.stderr.count("\n") == 1, dsd.stderr
 
 
 def test_an_unforeseen_error_shows_its_trace_only_with_debug(dsd):
@@ -125,6 +130,25 @@ def test_settings_come_from_flags_then_variables_then_the_file(dsd):
     assert "anynetx_a@fashion" in dsd("sample", "anynetx_a", "--n", "3")
     assert "@imagenet_400mf" in dsd("sample", "anynetx_a", "--n", "3", "--regime", "imagenet_400mf")
     assert "--force" in dsd.fails("init", code=1)
+    del dsd.environment["DSD_REGIME"]
+    dsd("init", "--force", "--regime", "fashion")
+    text = (dsd.folder / "dsd.toml").read_text()
+    assert '"mine.db"' in text
+    (dsd.folder / "dsd.toml").write_text("db = [")
+    assert "Replaced" in (dsd("init", "--force") and dsd.stderr)
+    assert (dsd.folder / "dsd.toml").read_text() == text.replace("mine.db", "dsd.db").replace(
+        '"fashion"', '"imagenet_400mf"'
+    )
+
+
+def test_regimes_are_listed_and_every_key_is_explained(dsd):
+    listed = {one["name"]: one for one in json.loads(dsd("regimes", "--json"))}
+    assert listed["fashion"]["train"]["epochs"] == 4
+    shown = dsd("regimes", "fashion").splitlines()[3:]
+    values = [v for k, v in listed["fashion"].items() if k not in ("name", "digest")]
+    assert len(shown) == sum(len(v) if isinstance(v, dict) else 1 for v in values)
+    meanings = [re.split(r"  +", line.strip())[2] for line in shown]
+    assert len(meanings) == len(set(meanings))
 
 
 def test_a_space_and_a_regime_of_ones_own_serve_by_their_path(dsd):
@@ -240,6 +264,9 @@ NETS = [
     (("anynet", "--d", "1", "--w", "8", "--b", "1", "--g", "x"), "--g x"),
     (("regnetx-400mf", "--d", "3"), "only for"),
     (("regnet", "--d", "4", "--w0", "8", "--wa", "8", "--wm", "0.5", "--g", "1"), "wm > 1"),
+    (("regnet", "--d", "4", "--w0", "nan", "--wa", "8", "--wm", "2", "--g", "1"), "w0=nan"),
+    (("anynet", "--d", "1", "--w", "8", "--b", "nan", "--g", "1"), "b = nan"),
+    (("anynet", "--d", "1", "--w", "8", "--b", "1", "--g", "0"), "g = 0"),
 ]
 
 
