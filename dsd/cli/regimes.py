@@ -83,14 +83,14 @@ def _keys(regime: Regime) -> Iterator[list[str]]:
     values = json.loads(regime.text)
     for column, bounds in values.pop("band").items():
         yield [f"band.{column}", json.dumps(bounds), "what a network may cost, bounds included"]
-    tables = {"stem": regime.stem, "train": regime.train, "augment": regime.augment}
-    for table in (regime, *tables.values()):
-        prefix = next((f"{name}." for name, one in tables.items() if one is table), "")
+    tables: dict[str, Any] = {
+        "": regime, "stem": regime.stem, "train": regime.train, "augment": regime.augment,
+    }  # fmt: skip
+    for name, table in tables.items():
         for key in fields(table):
-            if key.name in ("name", "band", *tables) and not prefix:
-                continue
-            value = values[prefix[:-1]][key.name] if prefix else values[key.name]
-            meaning = key.metadata.get("about", "")
-            choices = key.metadata.get("one_of", ())
-            also = f" (one of {', '.join(choices)})" if choices else ""
-            yield [f"{prefix}{key.name}", json.dumps(value), meaning + also]
+            if name or key.name not in ("name", "band", *tables):
+                value = values[name][key.name] if name else values[key.name]
+                choices = key.metadata.get("one_of", ())
+                also = f" (one of {', '.join(choices)})" if choices else ""
+                label = f"{name}.{key.name}" if name else key.name
+                yield [label, json.dumps(value), key.metadata["about"] + also]
