@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dsd.settings import Settings
+from dsd.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,5 @@ class Lab:
 
 def open_lab(db: str = "", data: str = "", regime: str = "") -> Lab:
     """The lab of the working folder's settings, each replaced by what is given."""
-    from dsd.settings import read_settings
-
-    known = read_settings()
-    return Lab(Settings(db or known.db, data or known.data, regime or known.regime))
+    given = {"db": db, "data": data, "regime": regime}
+    return Lab(replace(read_settings(), **{key: value for key, value in given.items() if value}))

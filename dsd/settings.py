@@ -13,11 +13,12 @@ FILE = "dsd.toml"
 
 @dataclass(frozen=True)
 class Settings:
-    """Database (URL or file), folder of the datasets, and the default regime's name."""
+    """Database (URL or file), folders of datasets and checkpoints, the default regime's name."""
 
     db: str = "dsd.db"
     data: str = "data"
     regime: str = "imagenet_400mf"
+    checkpoints: str = "checkpoints"
 
     @property
     def database(self) -> str:
@@ -48,4 +49,5 @@ def as_toml(settings: Settings) -> str:
         f"db = {json.dumps(settings.db)}          # a file, or postgresql+psycopg://user@host/name\n"
         f"data = {json.dumps(settings.data)}          # folder with imagenet/, cifar-10-..., ...\n"
         f"regime = {json.dumps(settings.regime)}  # default conditions: a file of regimes/\n"
+        f"checkpoints = {json.dumps(settings.checkpoints)}  # folder of networks in mid-training\n"
     )

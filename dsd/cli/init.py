@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def _settings(context: click.Context) -> Settings:
         click.echo(f"Replaced: {error}", err=True)
         old = Settings()
     given = given_settings(context)
-    return Settings(**{name: given[name] or getattr(old, name) for name in given})
+    return replace(old, **{name: value for name, value in given.items() if value})
 
 
 def _write(path: Path, text: str) -> None:

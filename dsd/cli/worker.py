@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--max-runs", type=click.IntRange(1), help="Leave after this many networks.")
 @click.option("--max-attempts", default=3, show_default=True, type=click.IntRange(1),
               help="Starts of one network before it counts as failed.")  # fmt: skip
+@click.option("--checkpoints", metavar="DIR",
+              help="Folder of networks in mid-training.  [dsd.toml, else checkpoints]",
+              )  # fmt: skip
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @pass_lab
@@ -34,6 +37,7 @@ def worker(
     references: tuple[str, ...],
     max_runs: int | None,
     max_attempts: int,
+    checkpoints: str | None,
     exit_when_empty: bool,
     parent: int | None,
 ) -> None:
@@ -56,12 +60,14 @@ def worker(
         row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime_name)
     ]
     click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
+    folder = lab.settings.checkpoints if checkpoints is None else checkpoints
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
         ended = work(
             lab.store, folder=Path(lab.settings.data), device=device,
-            populations=wanted or None, max_runs=max_runs, exit_when_empty=exit_when_empty,
-            max_attempts=max_attempts, say=click.echo, stop=stop,
+            checkpoints=Path(folder) if folder else None, populations=wanted or None,
+            max_runs=max_runs,
+            exit_when_empty=exit_when_empty, max_attempts=max_attempts, say=click.echo, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")
     raise SystemExit(stop.exit_code)

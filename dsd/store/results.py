@@ -25,9 +25,9 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
     """One row a network, population after population as given, each in sampling order.
 
     Columns: population (`space@regime#seed`), space, regime, seed, ordinal, digest, run
-    (the id of its run), state, attempts, error_last and error_lowest (percent, NaN where there is none), seconds, message,
-    flops, params, acts, block, stages, d (total), d1, w1, b1, g1, ... of the network, and what was
-    drawn beyond it (w0, wa, wm, ...).
+    (the id of its run), state, attempts, error_last and error_lowest (percent, NaN where there is
+    none), seconds, message, flops, params, acts, block, stages, d
+    (total), d1, w1, b1, g1, ... of the network, and what was drawn beyond it (w0, wa, wm, ...).
     """
     import pandas as pd
 

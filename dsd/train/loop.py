@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,9 +65,7 @@ def train(
     model, seed and kind of device give the same numbers (on the CPU with one thread, to the bit).
     Raises Diverged, Stopped (asked through `stopped` before every step), and what the model raises.
     """
-    session = Session.start(model, regime, dataset, device, seed, stopped)
-    for index in range(regime.train.epochs):
-        yield session.epoch(index)
+    yield from Session.start(model, regime, dataset, device, seed, stopped).epochs()
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,12 @@ class Session:
             torch.cuda.reset_peak_memory_stats(device)
         normalization = Normalization.of(regime.augment, device)
         return cls(model, regime, dataset, device, seed, stopped, sgd(model, regime), normalization)
+
+    def epochs(self, done: Sequence[Epoch] = ()) -> Iterator[Epoch]:
+        """Every epoch's outcome; those `done` in an earlier session first, as they were."""
+        yield from done
+        for index in range(len(done), self.regime.train.epochs):
+            yield self.epoch(index)
 
     def epoch(self, index: int) -> Epoch:
         """Train for one epoch, counted from 0, and test."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop(threading.Event):
-    """Set when the worker shall leave; `signal` is what asked for it, if a signal did."""
+    """Set when the worker shall leave; `signal` is what asked for it, if a signal did.
+
+    `at_once` says that it leaves in mid-epoch too, not at the epoch's end.
+    """
 
     signal: int | None = None
+    at_once = False
+
+    def set(self) -> None:
+        """Leave at once."""
+        self.at_once = True
+        super().set()
+
+    def after_epoch(self) -> None:
+        """Leave at the end of the epoch that is trained now."""
+        super().set()
 
     @property
     def exit_code(self) -> int:
@@ -24,13 +38,21 @@ class Stop(threading.Event):
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A Stop that SIGINT and SIGTERM set; a second signal acts at once. In the main thread only."""
+    """A Stop that SIGINT and SIGTERM set; a second signal acts on its own. In the main thread only.
+
+    Ctrl-C lets the epoch end. SIGTERM does not: whoever sends it, a scheduler mostly, kills soon.
+    """
     stop = Stop()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal = number
-        stop.set()
+        if number == signal.SIGINT:
+            stop.after_epoch()
+            # Not through sys.stderr: this may have interrupted a print.
+            os.write(2, b"Leaving at the end of the epoch; Ctrl-C again leaves now.\n")
+        else:
+            stop.set()
         for asked, handler in before.items():
             signal.signal(asked, handler)
 

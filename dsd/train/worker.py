@@ -18,10 +18,11 @@ from dsd.regime import Regime
 from dsd.store import queue
 from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.queue import Claim
+from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import Dataset
 from dsd.train.device import device_name, prepare, provenance
 from dsd.train.heartbeat import heartbeat
-from dsd.train.loop import Diverged, Epoch, Stopped, train
+from dsd.train.loop import Diverged, Epoch, Session, Stopped
 from dsd.train.patience import patiently
 from dsd.train.seeds import run_seed
 from dsd.train.source import Source
@@ -37,6 +38,7 @@ def work(
     *,
     folder: Path,
     device: torch.device,
+    checkpoints: Path | None = None,
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -49,7 +51,8 @@ def work(
 
     Returns how many ended with an error to compare (trained or diverged). A network that crashes or
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
-    given back, its attempt not counted, when the worker is asked to stop. Raises DatasetMissing,
+    given back, its attempt not counted, when the worker is asked to stop; with a folder of
+    `checkpoints` whoever claims it goes on from its last one there. Raises DatasetMissing,
     with the queue untouched, when the images of every waiting network are missing in `folder`.
     """
     stop = stop or Stop()
@@ -58,7 +61,7 @@ def work(
     prepare(device)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, device_name(device))
-    worker = Worker(store, source, device, lease_s, say, stop, provenance(device))
+    worker = Worker(store, source, device, checkpoints, lease_s, say, stop, provenance(device))
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
     idle = False
@@ -88,6 +91,7 @@ class Worker:
     store: Store
     source: Source
     device: torch.device
+    checkpoints: Path | None
     lease_s: float
     say: Callable[[str], None]
     stop: Stop
@@ -114,6 +118,7 @@ class Worker:
             except Diverged as error:
                 return self.diverged(claim, regime, dataset, error)
             except Exception as error:
+                self.forget(claim, regime)
                 return self.failed(claim, error)
             except BaseException:
                 queue.release(self.store, claim)
@@ -125,22 +130,57 @@ class Worker:
     def train(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
     ) -> list[float]:
-        """Train the network and record every epoch; the test errors in percent."""
-        torch.manual_seed(self.seed(claim, regime))
-        model = build(Arch.from_json(claim.arch_text))
-
-        def stopped() -> bool:
-            return lost.is_set() or self.stop.is_set()
-
-        errors = []
-        seed = self.seed(claim, regime)
-        for epoch in train(model, regime, dataset, self.device, seed, stopped):
+        """Train the network, from its checkpoint if it has one; the test errors in percent."""
+        checkpoint = self.checkpoint(claim, regime)
+        session, done = self.session(claim, regime, dataset, lost, checkpoint)
+        epochs: list[Epoch] = []
+        for epoch in session.epochs(done):
             self.record(claim, epoch, lost)
-            errors.append(epoch.test_error)
+            epochs.append(epoch)
+            if len(epochs) <= len(done) or epoch.epoch == regime.train.epochs:
+                continue
+            if checkpoint:
+                checkpoint.save(session, epochs, at_once=self.stop.is_set())
+            if self.stop.is_set():
+                raise Stopped
             if epoch.seconds > SLOW_EPOCH_S:
                 of = f"epoch {epoch.epoch}/{regime.train.epochs}"
                 self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
-        return errors
+        return [epoch.test_error for epoch in epochs]
+
+    def session(
+        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,
+        checkpoint: Checkpoint | None,
+    ) -> tuple[Session, list[Epoch]]:  # fmt: skip
+        """The network ready to train, with the epochs it has behind it."""
+        seed = self.seed(claim, regime)
+        torch.manual_seed(seed)
+        model = build(Arch.from_json(claim.arch_text))
+
+        def stopped() -> bool:
+            return lost.is_set() or self.stop.at_once
+
+        session = Session.start(model, regime, dataset, self.device, seed, stopped)
+        try:
+            done = checkpoint.restore(session) if checkpoint else []
+        except Unusable:  # what it left in the model must not be trained on
+            return self.session(claim, regime, dataset, lost, None)
+        if done:
+            self.say(f"{claim.label}: goes on after epoch {done[-1].epoch}")
+        return session, done
+
+    def checkpoint(self, claim: Claim, regime: Regime) -> Checkpoint | None:
+        """Where this run's training is kept between epochs."""
+        if self.checkpoints is None:
+            return None
+        seed = self.seed(claim, regime)
+        return Checkpoint.of(self.checkpoints, claim.digest, regime.digest, seed, self.say)
+
+    def forget(self, claim: Claim, regime: Regime) -> None:
+        """The run has ended: its checkpoint is of no more use."""
+        checkpoint = self.checkpoint(claim, regime)
+        if checkpoint:
+            checkpoint.remove()
 
     def record(self, claim: Claim, epoch: Epoch, lost: threading.Event) -> None:
         """Store an epoch. Raises Stopped if the lease is lost."""
@@ -158,12 +198,14 @@ class Worker:
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
         }
-        return patiently(
+        kept = patiently(
             lambda: queue.finish(
                 self.store, claim, state=state, error_last=last, error_lowest=lowest,
                 provenance=origin,
             )
         )  # fmt: skip
+        self.forget(claim, regime)
+        return kept
 
     def diverged(self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged) -> bool:
         """A network that diverged is one at chance level: to drop it would flatter its space."""

@@ -1,0 +1,116 @@
+"""Training kept on disk between epochs: whoever takes the network up goes on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsd.train.loop import Epoch, Session
+
+EVERY_S = 10.0  # at most so much training is lost, or an epoch where that takes longer
+FORMAT = 1
+UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
+              pickle.UnpicklingError, zipfile.BadZipFile)  # fmt: skip
+
+
+@dataclass
+class Checkpoint:
+    """The file of one run; `identity` says which run, and a file of another is never used.
+
+    It holds the weights, the optimiser and every epoch so far. Randomness needs no place in it: it
+    is derived from the run's seed and the epoch (see `dsd.train.seeds`).
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    say: Callable[[str], None]
+    saved: float = 0.0
+
+    @classmethod
+    def of(
+        cls, folder: Path, network: str, regime: str, seed: int, say: Callable[[str], None]
+    ) -> Checkpoint:
+        """The checkpoint of the run of a network under a regime (digests) with its own seed."""
+        identity = {"network": network, "regime": regime, "seed": seed, "format": FORMAT}
+        path = folder / f"{network}-{regime}-{seed:x}.pt"
+        return cls(path, identity, say, time.monotonic())
+
+    def restore(self, session: Session) -> list[Epoch]:
+        """Put the session where the file left off; the epochs behind it, none without a file.
+
+        A file that cannot be read is said and removed: its run starts anew.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            if kept["identity"] != dict(self.identity):
+                raise ValueError("it belongs to another run")
+            epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
+            session.model.load_state_dict(kept["model"])
+            session.optimizer.load_state_dict(kept["optimizer"])
+        except UNREADABLE as error:
+            self.say(f"Checkpoint {self.path} is of no use: {_first_line(error)}. Starting anew.")
+            raise Unusable from None
+        return epochs
+
+    def save(self, session: Session, epochs: Sequence[Epoch], at_once: bool = False) -> None:
+        """Replace the file, whole or not at all, unless it is younger than EVERY_S seconds.
+
+        A full disk is said and costs the checkpoint only: training goes on.
+        """
+        if not at_once and time.monotonic() - self.saved < EVERY_S:
+            return
+        state = {
+            "identity": dict(self.identity),
+            "epochs": [asdict(epoch) for epoch in epochs],
+            "model": session.model.state_dict(),
+            "optimizer": session.optimizer.state_dict(),
+        }
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+            _sync_folder(self.path.parent)
+        except (OSError, RuntimeError) as error:
+            self.say(f"No checkpoint written to {self.path.parent}: {_first_line(error)}")
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        self.saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget the file: the run has ended."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+class Unusable(Exception):
+    """A checkpoint cannot be used; the model may hold parts of it and is to be built anew."""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where folders can be synced."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,202 @@
+"""An interrupted training ends as its uninterrupted twin, to the bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import select
+
+from dsd.net.build import build
+from dsd.store.engine import Store, open_store, reading
+from dsd.store.results import frame
+from dsd.store.schema import Epoch, Run
+from dsd.train import checkpoint as module
+from dsd.train.checkpoint import Checkpoint, Unusable
+from dsd.train.data import load
+from dsd.train.loop import Session
+from dsd.train.stop import Stop
+from dsd.train.worker import work
+from tests.train.conftest import fill, make_regime, small_arch
+
+CPU = torch.device("cpu")
+SAME = ("epoch", "train_loss", "train_error", "test_error", "test_error5", "lr")
+REGIME = make_regime(
+    train={"epochs": 5, "batch": 500, "precise_bn_images": 1000},
+    augment={"crop": "pad", "pad": 2},
+)
+WORKER = """
+import sys; from pathlib import Path; import torch
+from dsd.store.engine import open_store
+from dsd.train import checkpoint
+from dsd.train.worker import work
+checkpoint.EVERY_S = 0
+work(open_store(sys.argv[1]), folder=Path("."), device=torch.device("cpu"),
+     checkpoints=Path(sys.argv[2]), exit_when_empty=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+
+
+def session() -> Session:
+    torch.manual_seed(1)
+    model = build(small_arch(8))
+    return Session.start(model, REGIME, load(REGIME, Path("."), CPU), CPU, 3, lambda: False)
+
+
+def checkpoint(folder: Path, said: Any) -> Checkpoint:
+    return Checkpoint.of(folder, "net", "regime", 3, said.say)
+
+
+def facts(epochs: list[Any]) -> list[dict[str, Any]]:
+    return [{key: asdict(epoch)[key] for key in SAME} for epoch in epochs]
+
+
+def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said):
+    twin = session()
+    whole = list(twin.epochs())
+    first = session()
+    part = [first.epoch(0), first.epoch(1)]
+    checkpoint(tmp_path / "new", said).save(first, part)
+    second = session()
+    done = checkpoint(tmp_path / "new", said).restore(second)
+    assert done == part
+    assert facts(list(second.epochs(done))) == facts(whole)
+    for name, value in twin.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert not said.lines
+
+
+@pytest.mark.parametrize("spoil", ["short", "empty", "other", "text"])
+def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
+    saved, path = session(), checkpoint(tmp_path, said).path
+    owner = Checkpoint.of(tmp_path, "net", "regime", 3 + (spoil == "other"), said.say)
+    owner.save(saved, [saved.epoch(0)])
+    if spoil == "other":
+        owner.path.rename(path)
+    elif spoil == "short":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_bytes(b"" if spoil == "empty" else b"hello")
+    with pytest.raises(Unusable):
+        checkpoint(tmp_path, said).restore(session())
+    assert "Starting anew" in said.lines[0]
+
+
+def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
+    monkeypatch.setattr(module, "EVERY_S", 60.0)
+    kept, one = checkpoint(tmp_path, said), session()
+    kept.save(one, [])
+    assert not kept.path.exists()
+    kept.save(one, [], at_once=True)
+    assert kept.path.exists()
+
+
+def finish(store: Store, folder: Path, said: Any, **given: Any) -> int:
+    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": said.say}
+    return work(store, checkpoints=folder, **{**settings, **given})
+
+
+def twin_of(tmp_path: Path, said: Any, width: int = 8) -> dict[str, Any]:
+    store = open_store(str(tmp_path / "twin.db"))
+    fill(store, [small_arch(width)], REGIME)
+    finish(store, tmp_path / "unused", said)
+    return outcome(store)
+
+
+def outcome(store: Store) -> dict[str, Any]:
+    """What counts of the first run: its errors, and the curve of its last attempt."""
+    columns = [getattr(Epoch, key) for key in SAME]
+    with reading(store) as connection:
+        run = connection.execute(select(Run)).first()
+        assert run is not None
+        mine = (Epoch.run_id == run.id, Epoch.attempt == run.attempts)
+        curve = connection.execute(select(*columns).where(*mine).order_by(Epoch.epoch)).all()
+    return {"state": run.state, "error": run.error_last, "low": run.error_lowest, "curve": curve}
+
+
+class AfterEpochs(Stop):
+    """Asks to leave, after the epoch, once so many epochs are recorded."""
+
+    def __init__(self, store: Store, count: int) -> None:
+        super().__init__()
+        self.store, self.count = store, count
+
+    def is_set(self) -> bool:
+        with reading(self.store) as connection:
+            return len(connection.execute(select(Epoch.epoch)).all()) >= self.count
+
+
+def test_leaving_after_an_epoch_keeps_it_and_the_next_worker_goes_on(store, tmp_path, said):
+    fill(store, [small_arch(8)], REGIME)
+    kept = tmp_path / "checkpoints"
+    assert finish(store, kept, said, stop=AfterEpochs(store, 2)) == 0
+    assert frame(store).state.tolist() == ["queued"]
+    assert len(list(kept.glob("*.pt"))) == 1
+    assert finish(store, kept, said) == 1
+    assert "hand, network 0: goes on after epoch 2" in said.lines
+    assert not list(kept.glob("*")), "a run that has ended needs no checkpoint"
+    assert outcome(store) == twin_of(tmp_path, said)
+
+
+def test_a_spoilt_checkpoint_costs_time_only(store, tmp_path, said):
+    fill(store, [small_arch(8)], REGIME)
+    kept = tmp_path / "checkpoints"
+    finish(store, kept, said, stop=AfterEpochs(store, 2))
+    (file,) = kept.glob("*.pt")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert finish(store, kept, said) == 1
+    assert any("Starting anew" in line for line in said.lines)
+    assert outcome(store) == twin_of(tmp_path, said)
+
+
+def test_where_no_checkpoint_can_be_written_training_goes_on(store, tmp_path, said):
+    fill(store, [small_arch(8)], REGIME)
+    (tmp_path / "file").write_text("")
+    assert finish(store, tmp_path / "file" / "checkpoints", said) == 1
+    assert any("No checkpoint written" in line for line in said.lines)
+    assert frame(store).state.tolist() == ["done"]
+
+
+def killed_and_taken_up(folder: Path, said: Any, rng: random.Random) -> tuple[Any, bool]:
+    """A worker killed at a random moment and its successor: the outcome, and if it went on."""
+    store = open_store(str(folder / "dsd.db"))
+    fill(store, [small_arch(8)], REGIME)
+    given = [str(store.url.database), str(folder / "checkpoints")]
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, *given], stdout=subprocess.DEVNULL)
+    while frame(store).state.tolist() == ["queued"]:
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0.0, 1.5))
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    said.lines.clear()
+    finish(store, folder / "checkpoints", said)
+    return outcome(store), any("goes on after" in line for line in said.lines)
+
+
+def test_a_killed_training_ends_as_its_twin(tmp_path, said):
+    found, _ = killed_and_taken_up(tmp_path, said, random.Random(1))
+    assert found == twin_of(tmp_path, said)
+
+
+@pytest.mark.slow
+def test_twenty_killed_trainings_end_as_their_twin(tmp_path, said):
+    twin, rng, resumed = twin_of(tmp_path, said), random.Random(2), 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found, went_on = killed_and_taken_up(folder, said, rng)
+        assert found == twin, number
+        resumed += went_on
+    assert resumed >= 3, "the kills came too early to test a resumption"
