@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from dsd.space.sample import Sample
     from dsd.store.engine import Store
+    from dsd.store.external import External
     from dsd.store.populations import PopulationRow, Saved
     from dsd.store.results import Status
 
@@ -22,30 +23,58 @@ UNFINISHED = ("queued", "running")
 
 @dataclass(frozen=True)
 class Population:
-    """Networks under one name: `frame` has a row for each, in sampling order."""
+    """Networks under one name: `frame` has a row for each, in sampling order.
+
+    They were sampled here (`rows`, one for each seed) or trained elsewhere (`external`).
+    """
 
     name: str
-    rows: tuple[PopulationRow, ...]
-    store: Store
+    rows: tuple[PopulationRow, ...] = ()
+    store: Store | None = None
+    external: External | None = None
 
     @property
     def regimes(self) -> set[str]:
-        """The regimes its networks were scored under."""
-        return {row.regime for row in self.rows}
+        """The regimes its networks were scored under; of an import its label."""
+        return {self.external.label} if self.external else {row.regime for row in self.rows}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Full names of the populations that it pools, one for each seed."""
+        return tuple(row.name for row in self.rows) or (self.name,)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a network (see `dsd.store.results.frame`)."""
+        """One row a network (see `dsd.store.results.frame`; an import has its file's columns)."""
         from dsd.store.results import frame
 
-        return frame(self.store, self.rows)
+        return self.external.frame() if self.external else frame(self._store, self.rows)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """The frame's columns ordinal, state, error_last and error_lowest alone, which is quick."""
-        from dsd.store.results import scores
+        from dsd.store.results import SCORES, scores
 
-        return scores(self.store, self.rows)
+        return self.frame[SCORES] if self.external else scores(self._store, self.rows)
+
+    @property
+    def provenance(self) -> pd.DataFrame:
+        """Beside the frame of a sampled population: when and with what each network was trained."""
+        from dsd.store.export import provenance
+
+        return provenance(self._store, self.rows)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row an epoch of every network (see `dsd.store.export.curves`)."""
+        from dsd.store.export import curves
+
+        return self.external.curves() if self.external else curves(self._store, self.rows)
+
+    @property
+    def _store(self) -> Store:
+        assert self.store is not None, "a sampled population knows its database"
+        return self.store
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -98,11 +127,36 @@ class Lab:
         return self.population(f"{drawn.space.name}@{drawn.regime.name}#{seed}")
 
     def population(self, reference: str) -> Population:
-        """The population that `space[@regime][#seed]` names. Raises DsdError."""
+        """The population that a reference names. Raises DsdError, with what there is.
+
+        `paper/...` is one that the RegNet paper published; then comes an import of that very name,
+        then `space[@regime][#seed]`.
+        """
+        from dsd.store.papers import PREFIX, paper
+
+        if reference.startswith(PREFIX):
+            return Population(reference, external=paper(reference))
+        from dsd.store.imports import imported
         from dsd.store.populations import resolve
 
+        external = imported(self.reader, reference)
+        if external:
+            return Population(reference, external=external)
         rows = resolve(self.reader, reference, self.settings.regime_name)
         return Population(reference, tuple(rows), self.reader)
+
+    def populations(self) -> list[str]:
+        """The full names of all populations, sampled ones first, then imports."""
+        from dsd.store.imports import import_sizes
+        from dsd.store.populations import populations
+
+        return [row.name for row in populations(self.reader)] + list(import_sizes(self.reader))
+
+    def add(self, external: External) -> bool:
+        """Keep a population trained elsewhere; False where it is kept already."""
+        from dsd.store.imports import save_import
+
+        return save_import(self.store, external)
 
     def status(self) -> Status:
         """How far everything is."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from dsd.analysis.compare import Comparison, pairwise
 from dsd.analysis.summary import Summary, summarize
 from dsd.errors import DsdError
-from dsd.lab import UNFINISHED
+from dsd.lab import SCORED, UNFINISHED
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from dsd.lab import Lab, Population
@@ -26,6 +27,7 @@ class Scored:
     """One population's errors (n,) in percent, in sampling order, and what is missing."""
 
     name: str
+    regime: str
     errors: NDArray[np.float64]
     summary: Summary
     size: int
@@ -37,7 +39,8 @@ class Scored:
     def as_dict(self) -> dict[str, Any]:
         """The summary with the counts of what it lacks."""
         counts = {"size": self.size, "unfinished": self.unfinished, "failed": self.failed}
-        return {**self.summary.as_dict(), **counts, "diverged": self.diverged}
+        more = {"diverged": self.diverged, "regime": self.regime}
+        return {**self.summary.as_dict(), **counts, **more}
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,23 @@ class Study:
     confidence: float
     populations: tuple[Scored, ...]
     comparisons: tuple[Comparison, ...]
+    limits: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, NDArray[np.float64]]:
         """Errors by population."""
-        return {one.name: one.errors for one in self.populations}
+        return {self.label(one): one.errors for one in self.populations}
+
+    def label(self, one: Scored) -> str:
+        """Its name, with its regime where there are several."""
+        several = len({other.regime for other in self.populations}) > 1
+        return f"{one.name} ({one.regime})" if several else one.name
 
     @property
     def note(self) -> str:
         """What holds for every figure of the study."""
-        return f"regime {self.regime}, {METRICS[self.metric]}"
+        kept = "".join(f", {limit}" for limit in self.limits)
+        return f"regime {self.regime}, {METRICS[self.metric]}{kept}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; errors in percent."""
@@ -66,6 +76,7 @@ class Study:
             "regime": self.regime,
             "metric": self.metric,
             "confidence": self.confidence,
+            "limits": list(self.limits),
             "populations": [one.as_dict() for one in self.populations],
             "comparisons": [pair.as_dict() for pair in self.comparisons],
         }
@@ -78,7 +89,8 @@ class Study:
             if one.unfinished:
                 yield (
                     f"Warning: {one.unfinished} of {one.size} networks of {one.name} are "
-                    "unfinished; fast ones finish first, so this is not yet the population."
+                    "unfinished; fast ones finish first, so this is not yet the population "
+                    "(--prefix keeps those before the first unfinished one)."
                 )
             if one.failed:
                 yield (
@@ -88,50 +100,83 @@ class Study:
 
 
 def study_of(
-    lab: Lab, references: Sequence[str], metric: str = "last", confidence: float = 0.95
-) -> Study:
+    lab: Lab, references: Sequence[str], metric: str = "last", confidence: float = 0.95,
+    where: str = "", prefix: bool = False, across: bool = False,
+) -> Study:  # fmt: skip
     """Read, summarise and compare the populations.
 
-    Raises DsdError for an unknown population, for populations of several regimes, and where
+    `where` keeps the networks that meet a condition, `prefix` those before the first unfinished
+    one; `across` sets populations of several regimes side by side, without comparing them.
+    Raises DsdError for an unknown population, for several regimes unless `across`, and where
     nothing is trained yet.
     """
     populations = [lab.population(reference) for reference in dict.fromkeys(references)]
-    regime = _one_regime(populations)
-    scored = [_scored(population, metric, confidence) for population in populations]
+    regimes = sorted(set().union(*(population.regimes for population in populations)))
+    if len(regimes) > 1 and not across:
+        raise DsdError(several_regimes(lab, populations, regimes))
+    kept = [_kept(population, where, prefix) for population in populations]
+    scored = [_scored(p, t, metric, confidence) for p, t in zip(populations, kept, strict=True)]
     empty = [one for one in scored if not one.errors.size]
     if empty:
-        raise DsdError(_nothing_trained(empty, lab))
-    return Study(
-        regime, metric, confidence, tuple(scored), pairwise({s.name: s.errors for s in scored})
+        raise DsdError(_nothing_trained(empty, lab, where))
+    pairs = pairwise({s.name: s.errors for s in scored}) if len(regimes) == 1 else ()
+    limits = tuple(text for text in (where, "finished prefix" * prefix) if text)
+    return Study(", ".join(regimes), metric, confidence, tuple(scored), pairs, limits)
+
+
+def several_regimes(lab: Lab, populations: Sequence[Population], regimes: Sequence[str]) -> str:
+    """Why populations of these regimes are not compared: how the first two regimes differ."""
+    from dsd.store.declared import regime_differences
+
+    sampled = [row for population in populations for row in population.rows]
+    one, other = [*regimes, ""][:2]
+    differ = regime_differences(lab.reader, one, other) if sampled else ""
+    those = f" ({differ})" if differ else ""
+    named = f"Name one for each, such as {sampled[0].space}@{regimes[0]}, or" if sampled else "To"
+    return (
+        f"Errors compare inside one regime only; these were scored under {', '.join(regimes)}"
+        f"{those}. {named} draw them all the same, without a test: --across-regimes."
     )
 
 
-def _one_regime(populations: Sequence[Population]) -> str:
-    regimes = sorted(set().union(*(population.regimes for population in populations)))
-    if len(regimes) > 1:
-        raise DsdError(
-            f"Errors compare inside one regime only; these were scored under {', '.join(regimes)}. "
-            f"Name one for each, such as {populations[0].rows[0].space}@{regimes[0]}."
-        )
-    return regimes[0]
+def _kept(population: Population, where: str, prefix: bool) -> pd.DataFrame:
+    """The networks asked for, with their states and errors."""
+    table = population.frame if where else population.scores
+    if prefix:
+        waits = table["state"].isin(UNFINISHED)
+        part = (table["ordinal"] == 0).cumsum()  # pooled seeds each have a prefix of their own
+        table = table[waits.groupby(part).cummax() == 0]
+    if where:
+        from dsd.where import matching
+
+        table = table[matching(table, where)]
+    return table
 
 
-def _scored(population: Population, metric: str, confidence: float) -> Scored:
-    errors = population.scored[f"error_{metric}"].to_numpy(dtype=float)
+def _scored(population: Population, table: pd.DataFrame, metric: str, confidence: float) -> Scored:
+    ended = table[table["state"].isin(SCORED)]
+    errors = ended[f"error_{metric}"].to_numpy(dtype=float)
+    if errors.size and (errors != errors).all():
+        other = "lowest" if metric == "last" else "last"
+        raise DsdError(f"{population.name} has no {METRICS[metric]}: try --metric {other}.")
+    states = table["state"]
     return Scored(
         name=population.name,
+        regime=", ".join(sorted(population.regimes)),
         errors=errors,
         summary=summarize(errors, population.name, confidence),
-        size=len(population.frame),
-        unfinished=population.count(*UNFINISHED),
-        failed=population.count(*FAILED),
-        diverged=population.count("diverged"),
-        parts=tuple(row.name for row in population.rows),
+        size=len(table),
+        unfinished=int(states.isin(UNFINISHED).sum()),
+        failed=int(states.isin(FAILED).sum()),
+        diverged=int((states == "diverged").sum()),
+        parts=population.parts,
     )
 
 
-def _nothing_trained(empty: Sequence[Scored], lab: Lab) -> str:
+def _nothing_trained(empty: Sequence[Scored], lab: Lab, where: str) -> str:
     names = " or ".join(one.name for one in empty)
+    if where and not any(one.size for one in empty):
+        return f"No network of {names} meets --where '{where}'."
     queued = sum(one.unfinished for one in empty)
     where = lab.settings.database
     if not queued:

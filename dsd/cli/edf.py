@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 @click.argument("populations", nargs=-1, required=True)
 @click.option("--plot", is_flag=False, flag_value="", default=None, metavar="[FILE]",
               help="Draw the EDFs: PNG, PDF or SVG by the ending.")  # fmt: skip
+@click.option("--where", default="", metavar="EXPR",
+              help="Only networks that meet this, such as 'd <= 20 and w4 > 2 * w3'.")  # fmt: skip
+@click.option("--prefix", is_flag=True,
+              help="Only networks before the first unfinished one, in sampling order.")  # fmt: skip
+@click.option("--across-regimes", "across", is_flag=True,
+              help="Draw populations of several regimes, without comparing them.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["last", "lowest"]), default="last", show_default=True,
               help="Error of the last epoch, or the lowest of all.")  # fmt: skip
 @click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95,
@@ -32,12 +38,18 @@ def edf(
     lab: Lab,
     populations: tuple[str, ...],
     plot: str | None,
+    where: str,
+    prefix: bool,
+    across: bool,
     metric: str,
     confidence: float,
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Compare the error distributions of POPULATIONS (space[@regime][#seed]).
+    """Compare the error distributions of POPULATIONS.
+
+    A population is space[@regime][#seed], the name of an import, or one that the RegNet paper
+    published: paper/anynetx_a, paper/anynetx_c, paper/anynetx_d, paper/regnetx.
 
     \b
         dsd edf anynetx_d anynetx_e --plot
@@ -45,7 +57,9 @@ def edf(
     """
     from dsd.study import study_of
 
-    study = study_of(lab, populations, metric, confidence)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    study = study_of(lab, populations, metric, confidence, where, prefix, across)
     if as_json:
         click.echo(json.dumps(study.as_dict(), indent=2))
     elif as_csv:
@@ -85,7 +99,7 @@ def show(study: Study) -> None:
         s = one.summary
         median = s.median_interval
         attained = median if median and median.confidence >= study.confidence else None
-        rows.append([one.name, str(s.n), _percent(s.min, s.min_interval),
+        rows.append([study.label(one), str(s.n), _percent(s.min, s.min_interval),
                      _percent(s.mean, s.mean_interval), _percent(s.median, attained),
                      *([str(one.diverged)] * _any_diverged(study))])  # fmt: skip
     more = ["diverged"] * _any_diverged(study)
@@ -130,7 +144,7 @@ def _csv(study: Study) -> str:
 
     rows: list[dict[str, Any]] = []
     for one in study.populations:
-        flat: dict[str, Any] = {"regime": study.regime, "metric": study.metric}
+        flat: dict[str, Any] = {"metric": study.metric}
         for key, value in one.as_dict().items():
             if key.endswith("_interval"):
                 flat[f"{key}_low"], flat[f"{key}_high"] = value or (None, None)

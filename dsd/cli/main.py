@@ -12,6 +12,8 @@ from dsd import __version__
 from dsd.cli.count import count
 from dsd.cli.demo import demo
 from dsd.cli.edf import edf
+from dsd.cli.export import export
+from dsd.cli.imports import imports
 from dsd.cli.init import init
 from dsd.cli.net import net
 from dsd.cli.options import SuggestingGroup, settings_options
@@ -39,7 +41,20 @@ def cli() -> None:
     """
 
 
-for command in (init, spaces, regimes, count, net, sample, worker, status, edf, demo):
+for command in (
+    init,
+    spaces,
+    regimes,
+    count,
+    net,
+    sample,
+    worker,
+    status,
+    edf,
+    imports,
+    export,
+    demo,
+):
     cli.add_command(command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,9 +21,12 @@ SHARED = {
 }
 
 
-def settings_options(command: F) -> F:
-    """Add --db, --data, --regime (also DSD_DB, ...) and --debug; `pass_lab` reads them."""
-    for name, text in reversed(SHARED.items()):
+def settings_options(command: F, without: str = "") -> F:
+    """Add --db, --data, --regime (also DSD_DB, ...) and --debug; `pass_lab` reads them.
+
+    A command that has an option of its own under such a name does `without` the shared one.
+    """
+    for name, text in reversed([item for item in SHARED.items() if item[0] != without]):
         option = click.option(
             f"--{name}", envvar=f"DSD_{name.upper()}", expose_value=False, callback=_remember,
             help=text, metavar=name.upper(),
@@ -33,10 +36,10 @@ def settings_options(command: F) -> F:
     return debug(command)
 
 
-def pass_lab(command: Callable[..., Any]) -> Callable[..., Any]:
+def pass_lab(command: Callable[..., Any], without: str = "") -> Callable[..., Any]:
     """Give the command the lab that its options, its environment and dsd.toml describe."""
 
-    @settings_options
+    @partial(settings_options, without=without)
     @click.pass_context
     def with_lab(context: click.Context, *args: Any, **options: Any) -> Any:
         from dsd.lab import open_lab

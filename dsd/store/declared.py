@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from sqlalchemy import Connection, select
 
 from dsd.errors import DsdError
-from dsd.store.engine import insert
+from dsd.store.engine import Store, insert, reading
 from dsd.store.location import describe
 from dsd.store.schema import Regime, Space
 
@@ -37,6 +40,28 @@ def regime_id(connection: Connection, name: str, text: str, digest: str) -> int:
     if stored.digest != digest:
         raise DsdError(_another_meaning(connection, "regime", name, stored.digest, digest))
     return int(stored.id)
+
+
+def regime_differences(store: Store, one: str, other: str, most: int = 4) -> str:
+    """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28"."""
+    with reading(store) as connection:
+        columns = select(Regime.name, Regime.text).where(Regime.name.in_((one, other)))
+        texts = {row.name: _flat(json.loads(row.text)) for row in connection.execute(columns)}
+    if len(texts) < 2:  # an import's label stands for conditions that nobody wrote down here
+        return ""
+    a, b = texts[one], texts[other]
+    keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+    said = [f"{key} {a.get(key)} and {b.get(key)}" for key in keys[:most]]
+    more = [f"{len(keys) - most} more"] if len(keys) > most else []
+    return ", ".join([*said, *more])
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 1}} -> {"train.lr": 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _another_meaning(connection: Connection, kind: str, name: str, old: str, new: str) -> str:

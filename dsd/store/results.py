@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PopulationStatus", "Status", "WorkerStatus", "frame", "scores", "status"]
 
+SCORES = ["ordinal", "state", "error_last", "error_lowest"]
 _CHUNK = 5000  # bounds the small objects that are alive at once, which Python's collector walks
 
 
@@ -41,9 +42,20 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
 
 
 def scores(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
-    """The columns population, ordinal, state, error_last and error_lowest of `frame`."""
-    columns = ["population", "ordinal", "state", "error_last", "error_lowest"]
-    return frame(store, populations)[columns]
+    """The columns `SCORES` of `frame`, without what takes it time."""
+    import pandas as pd
+
+    wanted = population_ids(populations)
+    rows = select(Member.ordinal, Run.state, Run.error_last, Run.error_lowest)
+    rows = rows.join_from(Population, Member).join(Run, MEMBER_RUN)
+    with reading(store) as connection:
+        asked = [row.id for row in population_rows(connection)] if wanted is None else wanted
+        found: list[Any] = []
+        for key in asked:
+            one = rows.where(Population.id == key).order_by(Member.ordinal)
+            found += connection.execute(one).all()
+    table = pd.DataFrame([tuple(row) for row in found], columns=SCORES)
+    return table.astype({"error_last": float, "error_lowest": float})
 
 
 def _pieces(connection: Connection, population: PopulationRow) -> Iterator[pd.DataFrame]:
