@@ -152,6 +152,13 @@ class Lab:
 
         return [row.name for row in populations(self.reader)] + list(import_sizes(self.reader))
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a network of every sampled population."""
+        from dsd.store.results import frame
+
+        return frame(self.reader)
+
     def add(self, external: External) -> bool:
         """Keep a population trained elsewhere; False where it is kept already."""
         from dsd.store.imports import save_import

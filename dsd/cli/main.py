@@ -16,11 +16,14 @@ from dsd.cli.export import export
 from dsd.cli.imports import imports
 from dsd.cli.init import init
 from dsd.cli.net import net
+from dsd.cli.notes import note, tag
 from dsd.cli.options import SuggestingGroup, settings_options
 from dsd.cli.regimes import regimes
+from dsd.cli.runs import runs
 from dsd.cli.sample import sample
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
+from dsd.cli.steer import cancel, delete, pause, resume, retry
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -42,19 +45,9 @@ def cli() -> None:
 
 
 for command in (
-    init,
-    spaces,
-    regimes,
-    count,
-    net,
-    sample,
-    worker,
-    status,
-    edf,
-    imports,
-    export,
-    demo,
-):
+    init, spaces, regimes, count, net, sample, worker, status, runs, edf, cancel, retry, pause,
+    resume, delete, note, tag, imports, export, demo,
+):  # fmt: skip
     cli.add_command(command)
 
 

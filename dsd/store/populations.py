@@ -22,6 +22,7 @@ from dsd.store.references import (
     resolve,
 )
 from dsd.store.schema import Base, Member, Network, Population, Run
+from dsd.store.steer import hold_back
 
 if TYPE_CHECKING:
     from dsd.space.sample import Sample
@@ -69,6 +70,7 @@ def save_sample(store: Store, sample: Sample, priority: int = 0) -> Saved:
         _add(connection, Run, _runs(sample, population, digests, known, priority))
         _add(connection, Member, _members(sample, population.id, digests, known))
         _move_up(connection, population, taken, digests, priority)
+        hold_back(connection, [population.id])
     reused = sum(digest in taken for digest in digests[known:])
     return Saved(len(digests) - known, known, reused, max(len(stored), len(digests)))
 

@@ -121,9 +121,10 @@ def release(store: Store, claim: Claim) -> bool:
 
 
 def pending(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> int:
-    """How many runs of some populations, or of all, are queued or running; shared ones once."""
+    """How many runs of some populations, or of all, run or may be claimed; shared ones once."""
     wanted = population_ids(populations)
-    open_runs = select(func.count()).select_from(Run).where(Run.state.in_(("queued", "running")))
+    claimable = (Run.state == "queued") & (Run.held == false())
+    open_runs = select(func.count()).select_from(Run).where((Run.state == "running") | claimable)
     if wanted is not None:
         open_runs = open_runs.where(exists(_places(wanted).correlate(Run)))
     with reading(store) as connection:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from sqlalchemy import select
+from sqlalchemy import false, select
 
 from dsd.regime import Regime
 from dsd.store import queue
@@ -70,9 +70,9 @@ class Source:
 
 
 def waiting(store: Store, chosen: Sequence[int] | None) -> dict[int, Regime]:
-    """Population id -> regime, for those chosen (or all) that have runs queued or running."""
+    """Population id -> regime, for those chosen (or all) that have runs to claim or running."""
     columns = select(Population.id, StoredRegime.name, StoredRegime.text).join(StoredRegime)
-    unfinished = Run.state.in_(("queued", "running"))
+    unfinished = (Run.state == "running") | ((Run.state == "queued") & (Run.held == false()))
     runs = select(Run.id).join_from(Member, Run, MEMBER_RUN)
     runs = runs.where(Member.population_id == Population.id, unfinished).correlate(Population)
     populations = columns.where(runs.exists()).order_by(Population.id)

@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select, update
 
-from dsd.store import queue
-from dsd.store.engine import open_store, reading, writing
+from dsd.store import queue, steer
+from dsd.store.engine import Store, open_store, reading, writing
 from dsd.store.populations import save_sample
-from dsd.store.schema import Epoch, LateResult, Run
+from dsd.store.schema import Base, Epoch, LateResult, Member, Population, Run
 
 ENDED = {"done", "diverged", "failed", "out-of-memory"}
-_memory = Path("/dev/shm")
+RESULTS = {"done", "diverged"}
 
 
 class Queue(RuleBasedStateMachine):
-    """Two workers, up to four networks, and a clock that a rule lets pass."""
+    """Two workers, up to four networks, a person who steers, and a clock that a rule lets pass."""
 
-    template: Path
-    draw: Any
+    store: Store
+    draw: Callable[..., Any]
 
     @initialize()
     def start(self) -> None:
-        self.folder = tempfile.mkdtemp(dir=_memory if _memory.exists() else None)
-        path = Path(self.folder) / "dsd.db"
-        shutil.copy(self.template, path)
-        self.store = open_store(str(path))
+        with writing(self.store) as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
         self.owners = [queue.register_worker(self.store, "cpu") for _ in "ab"]
         self.claims: list[queue.Claim] = []
         self.attempts: dict[int, int] = {}
         self.ended: dict[int, Any] = {}
         self.accepted: set[int] = set()
 
-    def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.store.close()
-            shutil.rmtree(self.folder)
-
     @rule(n=st.integers(1, 4), space=st.sampled_from(["one", "two"]))
     def enqueue(self, n: int, space: str) -> None:
         save_sample(self.store, self.draw(n, space, stream="same"))
 
-    @rule(worker=st.integers(0, 1), wanted=st.sampled_from([None, [1], [2]]))
-    def claim(self, worker: int, wanted: list[int] | None) -> None:
+    @rule(worker=st.integers(0, 1), first=st.sampled_from([None, 0, 1]))
+    def claim(self, worker: int, first: int | None) -> None:
+        known = self.rows(Population)
+        wanted = None if first is None else [row.id for row in known[first : first + 1]]
+        waiting = {run.id for run in self.rows(Run) if run.held}
         held = queue.claim(self.store, self.owners[worker], populations=wanted, max_attempts=2)
         if held:
+            assert held.run_id not in waiting, "a paused network was claimed"
             assert all((held.run_id, held.attempt) != (c.run_id, c.attempt) for c in self.claims)
             self.claims.append(held)
 
@@ -81,6 +78,27 @@ class Queue(RuleBasedStateMachine):
             assert held.run_id not in self.accepted, "two results of one run"
             self.accepted.add(held.run_id)
 
+    @rule(data=st.data(), act=st.sampled_from([steer.cancel, steer.retry]))
+    def steer_runs(self, data: st.DataObject, act: Callable[..., dict[str, int]]) -> None:
+        before = {run.id: run for run in self.rows(Run)}
+        chosen = data.draw(st.lists(st.sampled_from(sorted(before)), unique=True)) if before else []
+        counts = act(self.store, chosen)
+        after = {run.id: run for run in self.rows(Run)}
+        changed = {key for key, run in after.items() if run != before[key]}
+        assert changed <= set(chosen)
+        assert sum(counts.values()) == len(changed)
+        if act is steer.retry:
+            assert not any(before[key].state in RESULTS for key in changed)
+            for key in changed:
+                assert after[key].state == "queued"
+                self.accepted.discard(key)
+                self.ended.pop(key, None)
+
+    @rule(first=st.sampled_from([None, 0, 1]), act=st.sampled_from([steer.pause, steer.resume]))
+    def pause(self, first: int | None, act: Callable[..., int]) -> None:
+        known = self.rows(Population)
+        act(self.store, None if first is None else [row.id for row in known[first : first + 1]])
+
     def perform(self, held: queue.Claim, act: str) -> bool:
         if act == "beat":
             return queue.beat(self.store, held)
@@ -96,35 +114,46 @@ class Queue(RuleBasedStateMachine):
         with reading(self.store) as connection:
             return connection.execute(select(Run).where(Run.id == held.run_id)).one()
 
+    def rows(self, table: Any) -> list[Any]:
+        with reading(self.store) as connection:
+            return list(connection.execute(select(table).order_by(table.id)).all())
+
     @invariant()
     def laws(self) -> None:
-        if not hasattr(self, "store"):
+        if not hasattr(self, "claims"):
             return
         with reading(self.store) as connection:
             rows = connection.execute(select(Run)).all()
             epochs = connection.execute(select(Epoch.run_id, Epoch.attempt)).all()
             late = connection.execute(select(LateResult.run_id, LateResult.attempt)).all()
+            live = select(Member.network).join(Population).where(Population.paused.is_(False))
+            wanted = set(connection.execute(live).scalars())
         for run in rows:
+            assert run.held == (run.network not in wanted)
             assert run.attempts >= self.attempts.get(run.id, 0)
             self.attempts[run.id] = run.attempts
             assert (run.state == "running") == (run.lease_until is not None)
-            assert (run.state == "queued") == (run.owner is None)
+            assert run.state != "queued" or run.owner is None
+            assert run.state not in {"running", *ENDED} or run.owner
             assert run.forgiven <= run.attempts <= run.forgiven + 2
             if run.state in ENDED:
-                assert self.ended.setdefault(run.id, run) == run, "a result has changed"
+                result = {k: v for k, v in run._mapping.items() if k != "held"}
+                assert self.ended.setdefault(run.id, result) == result, "a result has changed"
         assert set(self.ended) == {run.id for run in rows if run.state in ENDED}
         claimed = {(c.run_id, c.attempt) for c in self.claims}
         assert {tuple(one) for one in [*epochs, *late]} <= claimed
 
 
-def test_laws_of_the_queue(sqlite_template: Path, draw: Any) -> None:
+@pytest.mark.parametrize("examples", [12, pytest.param(300, marks=pytest.mark.slow)])
+def test_laws_of_the_queue(url: str, draw: Any, examples: int) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
-    Queue.template, Queue.draw = sqlite_template, staticmethod(draw)
+    Queue.store, Queue.draw = open_store(url), staticmethod(draw)
     few = settings(
-        max_examples=25,
+        max_examples=examples,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Queue, settings=few)
+    Queue.store.close()

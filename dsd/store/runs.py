@@ -1,0 +1,59 @@
+"""One run with everything that is known of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+
+from dsd.errors import DsdError
+from dsd.store.engine import Store, reading
+from dsd.store.notes import Subject, notes_of, tags_of
+from dsd.store.schema import (
+    MEMBER_RUN,
+    Epoch,
+    LateResult,
+    Member,
+    Network,
+    Population,
+    Regime,
+    Run,
+    Space,
+)
+
+
+def one_run(store: Store, run_id: int) -> dict[str, Any]:
+    """The columns of a run, with its network, regime, populations, epochs, late results and notes.
+
+    Times are Unix seconds, errors percent. Raises DsdError for one that there is not.
+    """
+    with reading(store) as connection:
+        columns = select(Run.__table__, Regime.name.label("regime"), Network.canonical)
+        joined = columns.join_from(Run, Regime).join(Network, Network.digest == Run.network)
+        row = connection.execute(joined.where(Run.id == run_id)).first()
+        if row is None:
+            raise DsdError(f"No run {run_id} here; `dsd runs` lists them.")
+        known = {key: value for key, value in row._mapping.items() if key != "regime_id"}
+        known["network_text"] = json.loads(known.pop("canonical"))
+        known["populations"] = [
+            {"name": f"{r.name}@{row.regime}#{row.seed}", "ordinal": r.ordinal, "flops": r.flops,
+             "params": r.params, "acts": r.acts}
+            for r in connection.execute(_places(run_id))
+        ]  # fmt: skip
+        for name, table in (("epochs", Epoch), ("late_results", LateResult)):
+            rows = select(table.__table__).where(table.run_id == run_id).order_by(table.attempt)
+            known[name] = [_without_run(r) for r in connection.execute(rows)]
+    known["epochs"].sort(key=lambda epoch: (epoch["attempt"], epoch["epoch"]))
+    subject = Subject("run_id", run_id, f"run {run_id}")
+    return {**known, "notes": notes_of(store, subject), "tags": tags_of(store, subject)}
+
+
+def _places(run_id: int) -> Any:
+    columns = select(Space.name, Member.ordinal, Member.flops, Member.params, Member.acts)
+    joined = columns.join_from(Member, Population).join(Space).join(Run, MEMBER_RUN)
+    return joined.where(Run.id == run_id).order_by(Population.id)
+
+
+def _without_run(row: Any) -> dict[str, Any]:
+    return {key: value for key, value in row._mapping.items() if key != "run_id"}

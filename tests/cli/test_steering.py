@@ -1,0 +1,39 @@
+"""Steering a queue through the real command line."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_runs_are_cancelled_retried_marked_and_deleted(dsd):
+    dsd("sample", "anynetx_a", "--n", "12")
+    assert "--yes" in dsd.fails("cancel", "anynetx_a", code=2)
+    assert "2 queued" in dsd("cancel", "1", "2")
+    assert "10 queued" in dsd("cancel", "anynetx_a", "--yes")
+    assert "None of these is queued" in dsd.fails("cancel", "anynetx_a", code=2)
+    assert "12 cancelled" in dsd("retry", "anynetx_a", "--yes", "--where", "d > 0")
+    dsd("note", "anynetx_a", "hello")
+    assert dsd("note", "anynetx_a").strip().endswith(": hello")
+    dsd("tag", "3", "odd")
+    (row,) = json.loads(dsd("runs", "--tag", "odd", "--json"))
+    assert row["run"] == 3
+    assert json.loads(dsd("runs", "3", "--json"))["tags"] == ["odd"]
+    assert "--confirm" in dsd.fails("delete", "anynetx_a", code=2)
+    assert "12 networks, 12 runs" in dsd("delete", "anynetx_a", "--confirm",
+                                         "anynetx_a@imagenet_400mf#0")  # fmt: skip
+    assert json.loads(dsd("status", "--json"))["populations"] == []
+
+
+def test_a_worker_leaves_what_is_paused(tiny):
+    tiny.environment["DSD_REGIME"] = "fashion"
+    tiny("sample", "anynetx_a", "--n", "2")
+    tiny("sample", "anynetx_d", "--n", "2")
+    assert "anynetx_a@fashion#0" in tiny("pause", "anynetx_a")
+    tiny("worker", "--cpu", "--exit-when-empty")
+    assert tiny.states() == {"anynetx_a": {"queued": 2}, "anynetx_d": {"done": 2}}
+    shown = tiny("runs", "3")
+    assert "test error by epoch" in shown
+    assert "from torch" in shown
+    tiny("resume")
+    tiny("worker", "--cpu", "--exit-when-empty")
+    assert tiny.states()["anynetx_a"] == {"done": 2}
