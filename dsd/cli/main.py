@@ -10,6 +10,7 @@ import click
 
 from dsd import __version__
 from dsd.cli.count import count
+from dsd.cli.db import db
 from dsd.cli.demo import demo
 from dsd.cli.edf import edf
 from dsd.cli.export import export
@@ -46,7 +47,7 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, status, runs, edf, cancel, retry, pause,
-    resume, delete, note, tag, imports, export, demo,
+    resume, delete, note, tag, imports, export, db, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from dsd.errors import DsdError
 from dsd.resources import resource
-from dsd.store.location import describe, sqlite_file
+from dsd.store.backup import backup_name, copy_file
+from dsd.store.location import database_url, describe, sqlite_file
 
 _LOCK = 0x647364  # "dsd": the advisory lock of every dsd process on one PostgreSQL database
 
@@ -49,8 +46,8 @@ def check(connection: Connection, scripts: Path | None = None) -> None:
         if found is None:
             raise DsdError(f"{where} is empty: `dsd sample SPACE --n 500` fills it.")
         raise DsdError(
-            f"{where} has the older schema {found}: any command that writes, such as "
-            f"`dsd sample SPACE`, upgrades it after a backup."
+            f"{where} has the older schema {found}: `dsd db upgrade` (with the same --db) brings it "
+            f"up to date, after a backup."
         )
 
 
@@ -65,6 +62,22 @@ def revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def revision_of(given: str) -> str | None:
+    """The revision of a database by its path or URL; None for one that is not there or empty."""
+    from dsd.store.connect import database_engine
+
+    url = database_url(given)
+    file = sqlite_file(url)
+    if file and not file.exists():
+        return None
+    engine = database_engine(url, write=False)
+    try:
+        with engine.connect() as connection:
+            return revision(connection)
+    finally:
+        engine.dispose()
 
 
 def revisions(scripts: Path) -> list[str]:
@@ -93,18 +106,10 @@ def _backup(connection: Connection) -> None:
     file, found = sqlite_file(connection.engine.url), revision(connection)
     if file is None or found is None:
         return
-    import sqlite3
-
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    target = file.with_name(f"{file.name}.{re.sub('[^0-9a-z]', '', found)}-{stamp}.bak")
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    with closing(sqlite3.connect(file, timeout=60)) as copier:
-        try:
-            copier.execute("VACUUM INTO ?", (str(partial),))
-            partial.replace(target)
-        except (sqlite3.Error, OSError) as error:
-            partial.unlink(missing_ok=True)
-            raise DsdError(f"{file} was not upgraded: its backup failed: {error}") from None
+    try:
+        copy_file(file, backup_name(file, found))
+    except DsdError as error:
+        raise DsdError(f"{file} was not upgraded: {error}") from None
 
 
 def _upgrade(connection: Connection, scripts: Path) -> None:

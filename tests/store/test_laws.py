@@ -144,7 +144,7 @@ class Queue(RuleBasedStateMachine):
         assert {tuple(one) for one in [*epochs, *late]} <= claimed
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [50, pytest.param(300, marks=pytest.mark.slow)])
 def test_laws_of_the_queue(url: str, draw: Any, examples: int) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
