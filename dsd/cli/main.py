@@ -12,6 +12,7 @@ from dsd import __version__
 from dsd.cli.count import count
 from dsd.cli.db import db
 from dsd.cli.demo import demo
+from dsd.cli.doctor import doctor
 from dsd.cli.edf import edf
 from dsd.cli.export import export
 from dsd.cli.imports import imports
@@ -47,7 +48,7 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, status, runs, edf, cancel, retry, pause,
-    resume, delete, note, tag, imports, export, db, demo,
+    resume, delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -11,6 +11,13 @@ def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
 ) -> None:
     """Print aligned columns, as wide as their content: those of `left` left, the others right."""
+    click.echo(table_text(headers, rows, left))
+
+
+def table_text(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
+) -> str:
+    """The same as text."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -24,7 +31,7 @@ def table(
     console = Console(width=400, highlight=False)
     with console.capture() as capture:
         console.print(grid)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def si(x: float, unit: str = "") -> str:

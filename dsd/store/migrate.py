@@ -46,8 +46,8 @@ def check(connection: Connection, scripts: Path | None = None) -> None:
         if found is None:
             raise DsdError(f"{where} is empty: `dsd sample SPACE --n 500` fills it.")
         raise DsdError(
-            f"{where} has the older schema {found}: `dsd db upgrade` (with the same --db) brings it "
-            f"up to date, after a backup."
+            f"{where} has the older schema {found}: `dsd db upgrade` (with the same --db) brings "
+            f"it up to date, after a backup."
         )
 
 

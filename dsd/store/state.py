@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, false, func, select
 
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading
 from dsd.store.schema import (
     MEMBER_RUN,
     STATES,
+    Import,
+    ImportRow,
     LateResult,
     Member,
     Population,
@@ -22,6 +24,7 @@ from dsd.store.schema import (
 )
 
 _LISTED_S = 3600.0
+STALE_S = 60.0  # the lease of a worker that was not told otherwise
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,29 @@ class PopulationStatus:
     seed: int
     size: int
     states: dict[str, int]
+    paused: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its full reference."""
+        return f"{self.space}@{self.regime}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class ImportStatus:
+    """One population trained elsewhere, with the label of its conditions."""
+
+    name: str
+    regime: str
+    size: int
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker heard of in the last hour, or holding runs; times in seconds."""
+    """One worker heard of in the last hour, or holding runs; times in seconds.
+
+    A beat comes at least every third of a lease: one silent for STALE_S is hanging or gone.
+    """
 
     owner: str
     host: str
@@ -62,6 +83,7 @@ class Status:
     images_per_s: float | None
     eta_seconds: float | None
     late_results: int
+    imports: tuple[ImportStatus, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -80,6 +102,7 @@ def status(store: Store) -> Status:
             images_per_s=sum(w.images_per_s or 0.0 for w in active) if active else None,
             eta_seconds=_eta(connection, len(active)),
             late_results=late,
+            imports=_imports(connection),
         )
 
 
@@ -89,11 +112,20 @@ def _populations(connection: Connection) -> tuple[PopulationStatus, ...]:
     grouped = grouped.join(Run, MEMBER_RUN).group_by(Member.population_id, Run.state)
     for population, state, count in connection.execute(grouped):
         counts.setdefault(population, dict.fromkeys(STATES, 0))[state] = count
-    columns = select(Population.id, Space.name, Regime.name, Population.seed)
+    columns = select(Population.id, Space.name, Regime.name, Population.seed, Population.paused)
     named = columns.join_from(Population, Space).join(Regime).order_by(Population.id)
     none = dict.fromkeys(STATES, 0)
     rows = [(row, counts.get(row.id, none)) for row in connection.execute(named)]
-    return tuple(PopulationStatus(*row, sum(states.values()), states) for row, states in rows)
+    return tuple(
+        PopulationStatus(*row[:4], sum(states.values()), states, bool(row.paused))
+        for row, states in rows
+    )
+
+
+def _imports(connection: Connection) -> tuple[ImportStatus, ...]:
+    size = select(func.count()).where(ImportRow.import_id == Import.id).scalar_subquery()
+    rows = connection.execute(select(Import.name, Import.label, size).order_by(Import.id))
+    return tuple(ImportStatus(*row) for row in rows)
 
 
 def _workers(connection: Connection) -> tuple[WorkerStatus, ...]:
@@ -112,7 +144,7 @@ def _eta(connection: Connection, active: int) -> float | None:
     at_work = Run.state == "running"
     sums = select(
         func.avg(scored).label("each"),
-        func.count(case((Run.state == "queued", 1))).label("queued"),
+        func.count(case(((Run.state == "queued") & (Run.held == false()), 1))).label("queued"),
         func.count(case((at_work, 1))).label("running"),
         func.coalesce(func.sum(case((at_work, now() - Run.started))), 0.0).label("spent"),
     )

@@ -150,7 +150,7 @@ def test_no_backup_no_upgrade(sqlite_url: str, tmp_path: Path, monkeypatch: Any)
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(DsdError, match="was not upgraded: its backup .* failed: No space left"):
+    with pytest.raises(DsdError, match=r"was not upgraded: its backup .* failed: No space left"):
         prepare(store, with_next(tmp_path))
     assert stored_revision(store) == revision
     assert [one.name for one in Path(sqlite_url).parent.iterdir()] == ["dsd.db"]
