@@ -6,7 +6,6 @@ import itertools
 import os
 import random
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from dsd.net.arch import Arch, Stage, Stem, text_digest
 from dsd.regime import Regime, load_regime
 from dsd.store.engine import Store, open_store
+from tests.store.server import NoServer, Server, running_server
 
 
 def network(rng: random.Random) -> Arch:
@@ -88,52 +88,24 @@ def sqlite_url(quick_folder: Path, sqlite_template: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(quick_folder: Path) -> Iterator[str]:
-    """A server of our own on a private socket; yields the folder of the socket."""
-    binaries = _postgresql_binaries()
-    place = (
-        quick_folder.parent if len(str(quick_folder)) < 60 else "/tmp"
-    )  # a socket's path is short
-    with tempfile.TemporaryDirectory(prefix="dsd-pg-", dir=place) as folder:
-        as_user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            as_user = _unprivileged(folder)
-        data, log = f"{folder}/data", f"{folder}/log"
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
-        made = ["-D", data, "-U", "dsd", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
-        subprocess.run([binaries / "initdb", *made], check=True, **quiet)
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
-        control = [binaries / "pg_ctl", "-D", data, "-w"]
-        subprocess.run([*control, "-l", log, "-o", options, "start"], check=True, **quiet)
-        yield folder
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, **quiet)
-
-
-def _postgresql_binaries() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    if not found and on_path is None:
-        pytest.skip("no PostgreSQL server binaries (initdb) on this machine")
-    return found[-1].parent if found else Path(str(on_path)).resolve().parent
-
-
-def _unprivileged(folder: str) -> dict[str, Any]:
-    """The server refuses to run as root: another user, who owns the folder."""
-    import pwd
-
-    users = {user.pw_name: user for user in pwd.getpwall()}
-    user = users.get("postgres") or users.get("nobody")
-    if user is None:
-        pytest.skip("root, and no user postgres or nobody to run a PostgreSQL server as")
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+def postgresql_server(quick_folder: Path) -> Iterator[Server]:
+    """A server of our own on a private socket."""
+    short = len(str(quick_folder)) < 60  # a socket's path is short
+    with tempfile.TemporaryDirectory(
+        prefix="dsd-pg-", dir=quick_folder.parent if short else "/tmp"
+    ) as folder:
+        try:
+            with running_server(folder) as server:
+                yield server
+        except NoServer as error:
+            pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server: str) -> str:
+def postgresql_template(postgresql_server: Server) -> str:
     """A database at head, to be copied."""
-    _server_command(postgresql_server, "CREATE DATABASE template")
-    open_store(_server_url(postgresql_server, "template")).close()
+    postgresql_server.command("CREATE DATABASE template")
+    open_store(postgresql_server.url("template")).close()
     return "template"
 
 
@@ -141,33 +113,22 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
+def postgresql_url(postgresql_server: Server, postgresql_template: str) -> Iterator[str]:
     """A fresh database at head."""
     yield from _database(postgresql_server, f"TEMPLATE {postgresql_template}")
 
 
 @pytest.fixture
-def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
+def empty_postgresql_url(postgresql_server: Server) -> Iterator[str]:
     """A fresh database without tables."""
     yield from _database(postgresql_server, "")
 
 
-def _database(server: str, like: str) -> Iterator[str]:
+def _database(server: Server, like: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
-    _server_command(server, f"CREATE DATABASE {name} {like}")
-    yield _server_url(server, name)
-    _server_command(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _server_url(folder: str, name: str) -> str:
-    return f"postgresql://dsd@/{name}?host={folder}"
-
-
-def _server_command(folder: str, command: str) -> None:
-    import psycopg
-
-    with psycopg.connect(f"host={folder} user=dsd dbname=postgres", autocommit=True) as connection:
-        connection.execute(command)  # type: ignore[call-overload]
+    server.command(f"CREATE DATABASE {name} {like}")
+    yield server.url(name)
+    server.command(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

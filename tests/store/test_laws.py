@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,19 @@ class Queue(RuleBasedStateMachine):
         assert set(self.ended) == {run.id for run in rows if run.state in ENDED}
         claimed = {(c.run_id, c.attempt) for c in self.claims}
         assert {tuple(one) for one in [*epochs, *late]} <= claimed
+
+
+def test_laws_of_the_queue_in_wal_mode(
+    tmp_path: Path, draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite versions with a mended WAL use it; what a claim promises holds there, too."""
+    from dsd.store import connect
+
+    monkeypatch.setattr(connect, "journal_mode", lambda version: "wal")
+    url = str(tmp_path / "dsd.db")
+    test_laws_of_the_queue(url, draw, 20)
+    with reading(open_store(url)) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 @pytest.mark.parametrize("examples", [50, pytest.param(300, marks=pytest.mark.slow)])
