@@ -27,10 +27,10 @@ def places(case: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         yield f"{folder}/dsd.db"
     if case in chaos.CASES and case != "start at once":
-        with tempfile.TemporaryDirectory(prefix="dsd-pg-", dir="/tmp") as folder:
-            with running_server(folder) as server:
-                server.command("CREATE DATABASE chaos")
-                yield server.url("chaos")
+        folders = tempfile.TemporaryDirectory(prefix="dsd-pg-", dir="/tmp")
+        with folders as folder, running_server(folder) as server:
+            server.command("CREATE DATABASE chaos")
+            yield server.url("chaos")
 
 
 def main() -> None:

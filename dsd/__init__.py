@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dsd.errors import DsdError, UsageError
+
 if TYPE_CHECKING:
     from dsd.lab import Lab
 
+__all__ = ["DsdError", "UsageError", "open"]
 __version__ = "0.1.0"
 
 

@@ -81,11 +81,20 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def commit(folder: Path) -> str:
-    """The commit of dsd's own checkout, "" where it is installed otherwise or git is missing."""
+    """The commit of dsd's own checkout, "-dirty" after it where files have changed since.
+
+    "" where dsd is installed otherwise or git is missing.
+    """
     if not (folder.parents[1] / ".git").exists():
         return ""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
+        known = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return ""
+    return f"{known}-dirty" if known and changed else known
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()

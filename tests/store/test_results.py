@@ -119,6 +119,34 @@ def test_a_worker_whose_lease_ran_out_adds_no_speed(store: Store, draw: Any) -> 
     assert results.status(store).images_per_s is None
 
 
+def test_what_commands_read_is_found_by_indexes(sqlite_url: str, draw: Any) -> None:
+    """On 100,000 networks a scan of runs for each population would be felt."""
+    from sqlalchemy import event
+
+    store = open_store(sqlite_url)
+    save_sample(store, draw(20))
+    asked: list[Any] = []
+
+    @event.listens_for(store.read, "before_cursor_execute")
+    def remember(connection, cursor, statement, parameters, context, many):
+        asked.append((statement, parameters))
+
+    results.scores(store)
+    results.frame(store)
+    results.status(store)
+    queue.pending(store, [1])
+    seen = [one for one in asked if "runs" in one[0]]
+    assert len(seen) >= 4
+    with store.read.connect() as connection:
+        for statement, parameters in seen:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            said = [row.detail for row in plan]
+            loops = [one for one in said if one.startswith("SCAN runs") and "INDEX" not in one]
+            once = "FROM runs" in statement and "members" not in statement  # all of them are asked
+            assert not loops or once, (statement, said)
+    store.close()
+
+
 def test_reading_never_waits_for_a_writer_nor_takes_its_lock(sqlite_url: str, draw: Any) -> None:
     store = open_store(sqlite_url)
     save_sample(store, draw(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,15 @@ def test_provenance_says_what_made_a_result():
 
 def test_an_installed_package_has_no_commit(tmp_path: Path):
     assert commit(tmp_path / "dsd" / "train") == ""
+
+
+def test_a_checkout_tells_its_commit_and_whether_it_has_changed(tmp_path: Path):
+    (tmp_path / "dsd" / "train").mkdir(parents=True)
+    (tmp_path / "file").write_text("a")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    clean = commit(tmp_path / "dsd" / "train")
+    assert len(clean) == 40
+    (tmp_path / "file").write_text("b")
+    assert commit(tmp_path / "dsd" / "train") == f"{clean}-dirty"

@@ -1,0 +1,58 @@
+"""The examples of the documentation run, on a database with a few networks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+import dsd
+from dsd.store.engine import writing
+from dsd.store.schema import Run
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lab = dsd.open("dsd.db", regime="fashion")
+    for space in ("anynetx_a", "anynetx_d"):
+        lab.sample(space, 6)
+    with writing(lab.store) as connection:
+        scored = {"state": "done", "error_last": Run.id + 20.5, "error_lowest": Run.id + 20.5}
+        connection.execute(update(Run).values(**scored))
+    lab.store.close()
+    shutil.copy("dsd.db", "before.db")
+    reading, comparing, sampling = EXAMPLES
+    names: dict[str, object] = {}
+    exec(reading + comparing, names)
+    assert Path("dsd.db").read_bytes() == Path("before.db").read_bytes(), "reading changes nothing"
+    exec(sampling, names)
+    assert len(names["lab"].population("anynetx_a").frame) == 20  # type: ignore[attr-defined]
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(dsd.DsdError, match="dsd sample"):
+        dsd.open(str(tmp_path / "none.db")).populations()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_command_of_the_pages_is_one(page: Path) -> None:
+    from dsd.cli.main import cli
+
+    lines = [
+        part.split("#")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.splitlines()
+        for part in line.split(";")
+    ]
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["dsd"]:
+            command = next(word for word in words[1:] if not word.startswith("-"))
+            assert command in cli.commands, line
