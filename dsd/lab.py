@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dsd.settings import Settings, read_settings
 
@@ -56,6 +56,13 @@ class Population:
         from dsd.store.results import SCORES, scores
 
         return self.frame[SCORES] if self.external else scores(self._store, self.rows)
+
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """Its space as it was stored, parents included: form, draw, restrict; {} for an import."""
+        from dsd.store.declared import stored_space
+
+        return stored_space(self._store, self.rows[0].space) if self.rows else {}
 
     @property
     def provenance(self) -> pd.DataFrame:

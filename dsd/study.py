@@ -124,6 +124,19 @@ def study_of(
     return Study(", ".join(regimes), metric, confidence, tuple(scored), pairs, limits)
 
 
+def scored_table(
+    lab: Lab, reference: str, metric: str = "last", where: str = ""
+) -> tuple[pd.DataFrame, NDArray[np.float64], Study]:
+    """One population's networks with an error (every column), their errors (n,), and its study."""
+    from dsd.where import matching
+
+    study = study_of(lab, [reference], metric, where=where)
+    table = lab.population(reference).frame
+    table = table[matching(table, where)] if where else table
+    ended = table[table["state"].isin(SCORED)]
+    return ended, ended[f"error_{metric}"].to_numpy(dtype=float), study
+
+
 def several_regimes(lab: Lab, populations: Sequence[Population], regimes: Sequence[str]) -> str:
     """Why populations of these regimes are not compared: how the first two regimes differ."""
     from dsd.store.declared import regime_differences

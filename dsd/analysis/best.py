@@ -54,7 +54,7 @@ def best_range(x: ArrayLike, errors: ArrayLike, confidence: float = 0.95) -> Bes
 
 
 def rank_weights(n: int, share: float = SHARE) -> FloatArray:
-    """Probability (n,) of each rank, the smallest error first, to be the best of share * n draws."""
+    """Probability (n,) of each rank, smallest error first, to be the best of share * n draws."""
     m = max(1, int(n * share))
     above = (np.arange(n, -1, -1) / n) ** m
     return np.asarray(above[:-1] - above[1:], dtype=float)

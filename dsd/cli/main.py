@@ -9,6 +9,8 @@ from typing import NoReturn
 import click
 
 from dsd import __version__
+from dsd.cli.best import best
+from dsd.cli.compare import compare
 from dsd.cli.count import count
 from dsd.cli.db import db
 from dsd.cli.demo import demo
@@ -17,6 +19,7 @@ from dsd.cli.edf import edf
 from dsd.cli.export import export
 from dsd.cli.imports import imports
 from dsd.cli.init import init
+from dsd.cli.lineage import lineage
 from dsd.cli.net import net
 from dsd.cli.notes import note, tag
 from dsd.cli.options import SuggestingGroup, settings_options
@@ -47,8 +50,8 @@ def cli() -> None:
 
 
 for command in (
-    init, spaces, regimes, count, net, sample, worker, status, runs, edf, cancel, retry, pause,
-    resume, delete, note, tag, imports, export, db, doctor, demo,
+    init, spaces, regimes, count, net, sample, worker, status, runs, edf, compare, best, lineage,
+    cancel, retry, pause, resume, delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -42,6 +42,14 @@ def regime_id(connection: Connection, name: str, text: str, digest: str) -> int:
     return int(stored.id)
 
 
+def stored_space(store: Store, name: str) -> dict[str, Any]:
+    """The declaration of a stored space: form, draw, restrict (parents' rules first) and so on."""
+    with reading(store) as connection:
+        text = connection.execute(select(Space.text).where(Space.name == name)).scalar_one()
+    declared: dict[str, Any] = json.loads(text)
+    return {"restrict": [], **declared}
+
+
 def regime_differences(store: Store, one: str, other: str, most: int = 4) -> str:
     """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28"."""
     with reading(store) as connection:

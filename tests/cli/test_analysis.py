@@ -1,0 +1,36 @@
+"""The questions of a study through the real command line, on the paper's own data."""
+
+from __future__ import annotations
+
+import json
+
+from dsd.store.papers import SCATTER
+
+
+def test_figure_2_from_an_imported_file(dsd):
+    dsd("import", "csv", str(SCATTER), "--name", "fig2")
+    found = json.loads(dsd("best", "fig2", "depth", "w4", "--json", "--plot", "fig2.pdf"))
+    assert [(c["column"], c["low"], c["best"], c["high"]) for c in found["columns"]] == [
+        ("depth", 10, 20, 24), ("w4", 272, 448, 896),
+    ]  # fmt: skip
+    assert (dsd.folder / "fig2.pdf").read_bytes().startswith(b"%PDF")
+    assert "Did you mean 'depth'" in dsd.fails("best", "fig2", "dept", code=2)
+
+
+def test_the_papers_comparisons(dsd):
+    names = [f"paper/{name}" for name in ("anynetx_a", "anynetx_c", "anynetx_d")]
+    out = dsd("compare", *names)
+    assert "paper/anynetx_a and paper/anynetx_c: no difference shown; about" in out
+    assert "paper/anynetx_c is worse than paper/anynetx_d (95% confidence)" in out
+    found = json.loads(dsd("compare", *names, "--json"))["comparisons"]
+    clear = next(c for c in found if c["a"] == names[1] and c["b"] == names[2])
+    assert round(clear["ks"], 2) == 0.59
+    assert clear["verdict"] == "worse"
+    assert clear["p_holm"] >= clear["p_value"]
+    steps = json.loads(dsd("lineage", *names, "--json"))["steps"]
+    assert [step["verdict"].split(";")[0] for step in steps] == [
+        "",
+        "no difference shown",
+        "better",
+    ]
+    assert "at least" in dsd.fails("compare", "paper/anynetx_a", code=2)
