@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,13 @@ def test_every_command_of_the_pages_is_one(page: Path) -> None:
         if words[:1] == ["dsd"]:
             command = next(word for word in words[1:] if not word.startswith("-"))
             assert command in cli.commands, line
+
+
+def test_the_study_s_tables_are_redone_from_its_networks() -> None:
+    redo = ROOT / "docs" / "study" / "redo.py"
+    done = subprocess.run([sys.executable, str(redo)], capture_output=True, text=True, check=True)
+    page = (ROOT / "docs" / "study.md").read_text()
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert len(lines) > 25
+    missing = [line for line in lines if line not in page]
+    assert not missing

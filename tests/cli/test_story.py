@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import tempfile
 import time
 from contextlib import closing
 
@@ -109,3 +110,32 @@ def test_ctrl_c_gives_the_network_back(tiny):
     states = tiny.states()["anynetx_d"]
     assert states.get("running", 0) == 0
     assert states["done"] + states["queued"] == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_worker_trains_on_while_its_server_is_away(tiny):
+    """PostgreSQL is killed in mid-training and comes back: nothing is lost, nothing trained twice."""
+    from tests.store.server import NoServer, running_server
+
+    tiny.environment["DSD_REGIME"] = "fashion"
+    with tempfile.TemporaryDirectory(prefix="dsd-pg-", dir="/tmp") as folder:
+        try:
+            with running_server(folder, options="") as server:
+                server.command("CREATE DATABASE lab")
+                tiny.environment["DSD_DB"] = server.url("lab")
+                tiny("sample", "anynetx_a", "--n", "6")
+                worker = tiny.popen("worker", "--cpu", "--exit-when-empty")
+                while tiny.states()["anynetx_a"].get("done", 0) < 2:
+                    assert worker.poll() is None
+                server.kill()
+                time.sleep(3)
+                server.start()
+                out, err = worker.communicate(timeout=200)
+                assert worker.returncode == 0, (out, err)
+                assert tiny.states() == {"anynetx_a": {"done": 6}}
+                rows = json.loads(tiny("runs", "--json"))
+                assert [row["attempts"] for row in rows] == [1] * 6
+                assert "broken" not in tiny("db", "check")
+        except NoServer as error:
+            pytest.skip(str(error))
