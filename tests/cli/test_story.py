@@ -115,7 +115,7 @@ def test_ctrl_c_gives_the_network_back(tiny):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_worker_trains_on_while_its_server_is_away(tiny):
-    """PostgreSQL is killed in mid-training and comes back: nothing is lost, nothing trained twice."""
+    """PostgreSQL is killed in mid-training and comes back: nothing is lost or trained twice."""
     from tests.store.server import NoServer, running_server
 
     tiny.environment["DSD_REGIME"] = "fashion"
