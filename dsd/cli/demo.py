@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     FOLDER/dsd.db.
     """
     from dsd.cli.edf import draw, show
+    from dsd.cli.launch import cores
     from dsd.lab import Lab
     from dsd.settings import Settings
     from dsd.study import study_of
@@ -39,7 +39,7 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     lab = Lab(Settings(str(place / "dsd.db"), lab.settings.data, REGIME))
     populations = [_queued(lab, space, n) for space in SPACES]
-    _train(lab, populations, place, jobs or _cores())
+    _train(lab, populations, place, jobs or cores())
     study = study_of(lab, SPACES)
     click.echo()
     show(study)
@@ -64,8 +64,9 @@ def _train(lab: Lab, populations: list[Population], place: Path, jobs: int) -> N
 
     rows = [row for population in populations for row in population.rows]
     named = [part for row in rows for part in ("--space", row.name)]
-    arguments = ["--cpu", "--exit-when-empty", "--db", lab.settings.db, *named]
-    crew = Crew(arguments, jobs, place / "worker.log")
+    kept = ["--checkpoints", str(place / "checkpoints")]
+    arguments = ["--exit-when-empty", "--db", lab.settings.db, *kept, *named]
+    crew = Crew(arguments, [["--cpu"]] * jobs, place / "worker.log")
     left = pending(lab.store, [row.id for row in rows])
     if not left:
         click.echo(f"All {sum(row.size for row in rows)} networks are trained already.")
@@ -74,7 +75,3 @@ def _train(lab: Lab, populations: list[Population], place: Path, jobs: int) -> N
                "goes on from there.")  # fmt: skip
     with progress(lab, rows) as tick:
         train_all(lab.store, [row.id for row in rows], crew, tick)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

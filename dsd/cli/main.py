@@ -19,6 +19,7 @@ from dsd.cli.edf import edf
 from dsd.cli.export import export
 from dsd.cli.imports import imports
 from dsd.cli.init import init
+from dsd.cli.launch import launch
 from dsd.cli.lineage import lineage
 from dsd.cli.net import net
 from dsd.cli.notes import note, tag
@@ -50,8 +51,8 @@ def cli() -> None:
 
 
 for command in (
-    init, spaces, regimes, count, net, sample, worker, status, runs, edf, compare, best, lineage,
-    cancel, retry, pause, resume, delete, note, tag, imports, export, db, doctor, demo,
+    init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
+    lineage, cancel, retry, pause, resume, delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -57,10 +57,10 @@ def progress(lab: Lab, rows: Sequence[PopulationRow]) -> Iterator[Callable[[], N
 
 
 def _observer(lab: Lab, rows: Sequence[PopulationRow]) -> Callable[[], Moment]:
-    from dsd.store.results import frame, status
+    from dsd.store.results import scores, status
 
     def look() -> Moment:
-        table, now = frame(lab.store, rows), status(lab.store)
+        table, now = scores(lab.store, rows), status(lab.store)
         waiting = table["state"].isin(["queued", "running"])
         best = table["error_last"].min()
         running = int((table["state"] == "running").sum())

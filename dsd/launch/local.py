@@ -21,39 +21,43 @@ PATIENCE_S = 20.0
 
 @dataclass
 class Crew:
-    """Worker processes that run `dsd worker` with the same arguments, output in `log`."""
+    """Worker processes that run `dsd worker`, one for each of `devices`, output in `log`.
+
+    `devices` are the arguments that tell them apart, such as ("--gpu", "0"); `arguments` are the
+    same for all.
+    """
 
     arguments: Sequence[str]
-    size: int
+    devices: Sequence[Sequence[str]]
     log: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     deaths: int = 0
 
     def start(self) -> None:
-        """One more worker. It leaves by itself when this process is gone."""
-        command = [sys.executable, "-m", "dsd", "worker", *self.arguments]
+        """One more worker, on a device without one. It leaves when this process is gone."""
+        free = next(i for i in range(len(self.devices)) if i not in self.processes)
+        command = [sys.executable, "-m", "dsd", "worker", *self.devices[free], *self.arguments]
         parent = ["--parent", str(os.getpid())]
         # One thread each: workers share the cores, so threads of one would wait for another's.
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
-            worker = subprocess.Popen(
+            self.processes[free] = subprocess.Popen(
                 [*command, *parent], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **one_thread}, start_new_session=True,
             )  # fmt: skip
-        self.processes.append(worker)
 
     def collect(self) -> int:
         """Forget workers that have ended; how many of them died."""
-        ended = [process for process in self.processes if process.poll() is not None]
-        self.processes = [process for process in self.processes if process.poll() is None]
-        return sum(process.returncode != 0 for process in ended)
+        ended = {i: one for i, one in self.processes.items() if one.poll() is not None}
+        self.processes = {i: one for i, one in self.processes.items() if i not in ended}
+        return sum(one.returncode != 0 for one in ended.values())
 
     def stop(self) -> None:
         """Ask all to leave, and see that they do."""
-        for process in self.processes:
+        for process in self.processes.values():
             process.terminate()
         deadline = time.monotonic() + PATIENCE_S
-        for process in self.processes:
+        for process in self.processes.values():
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -65,7 +69,7 @@ class Crew:
 def train_all(
     store: Store, populations: Sequence[int], crew: Crew, tick: Callable[[], None]
 ) -> None:
-    """Keep `crew.size` workers at work until no run of these populations waits.
+    """Keep a worker on each device of the crew until no run of these populations waits.
 
     `tick` is called a few times a second. A worker that dies gives its network back and is
     replaced; after five deaths without a finished network between them the log's last line is
@@ -83,7 +87,7 @@ def train_all(
             left = now
             if crew.deaths >= MOST_DEATHS:
                 raise DsdError(f"Workers keep dying; {crew.log} ends: {_last_line(crew.log)}")
-            while left and len(crew.processes) < min(crew.size, left):
+            while left and len(crew.processes) < min(len(crew.devices), left):
                 crew.start()
             tick()
             time.sleep(0.25)

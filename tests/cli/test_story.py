@@ -139,3 +139,23 @@ def test_a_worker_trains_on_while_its_server_is_away(tiny):
                 assert "broken" not in tiny("db", "check")
         except NoServer as error:
             pytest.skip(str(error))
+
+
+def test_one_command_trains_all_that_is_queued(tiny):
+    tiny.environment["DSD_REGIME"] = "fashion"
+    tiny("sample", "anynetx_a", "--n", "2")
+    tiny("sample", "anynetx_d", "--n", "2")
+    assert "--gpus all" in tiny.fails("launch", "local", code=2)
+    tiny("launch", "local", "--cpu", "--slots", "2", "--space", "anynetx_d")
+    assert tiny.states() == {"anynetx_a": {"queued": 2}, "anynetx_d": {"done": 2}}
+    launched = tiny.popen("launch", "local", "--cpu", "--slots", "1")
+    while (tiny.folder / "dsd-workers.log").read_text().count("Training on") != 3:
+        time.sleep(0.05)
+    launched.send_signal(signal.SIGINT)
+    launched.communicate(timeout=60)
+    assert launched.returncode == 130
+    left = tiny.states()["anynetx_a"]
+    assert set(left) <= {"queued", "done"}, "a worker that was stopped gave its network back"
+    tiny("launch", "local", "--cpu", "--slots", "1")
+    assert tiny.states()["anynetx_a"] == {"done": 2}
+    assert "Nothing is queued" in tiny("launch", "local", "--cpu")
