@@ -111,8 +111,9 @@ def resume(lab: Lab, populations: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("population")
 @click.option("--confirm", default="", metavar="NAME", help="The full name again: no question.")
+@click.option("--yes", is_flag=True, help="Do not ask, where there is no result to lose.")
 @pass_lab
-def delete(lab: Lab, population: str, confirm: str) -> None:
+def delete(lab: Lab, population: str, confirm: str, yes: bool) -> None:
     """Delete POPULATION, or an import: its networks, and runs that no other population shares.
 
     There is no way back but a backup: `dsd db backup` makes one.
@@ -131,7 +132,8 @@ def delete(lab: Lab, population: str, confirm: str) -> None:
         return
     (row,) = _one(lab, population)
     ended = lab.population(row.name).count("done", "diverged")
-    _confirm(row.name, f"{row.size} networks, {ended} with a result", confirm)
+    if ended or not yes:
+        _confirm(row.name, f"{row.size} networks, {ended} with a result", confirm)
     gone = delete_population(lab.store, row)
     click.echo(f"Deleted {row.name}: {gone['networks']} networks, {gone['runs']} runs; "
                f"{gone['networks'] - gone['runs']} runs are shared and stay")  # fmt: skip

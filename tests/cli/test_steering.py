@@ -21,6 +21,8 @@ def test_runs_are_cancelled_retried_marked_and_deleted(dsd):
     assert "--confirm" in dsd.fails("delete", "anynetx_a", code=2)
     assert "12 networks, 12 runs" in dsd("delete", "anynetx_a", "--confirm",
                                          "anynetx_a@imagenet_400mf#0")  # fmt: skip
+    dsd("sample", "anynetx_a", "--n", "2")
+    assert "2 networks" in dsd("delete", "anynetx_a", "--yes"), "no result to lose"
     assert json.loads(dsd("status", "--json"))["populations"] == []
 
 
