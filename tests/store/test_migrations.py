@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from dsd.errors import DsdError
 from dsd.resources import resource
@@ -17,8 +18,10 @@ from dsd.store import migrate, queue
 from dsd.store.connect import database_engine
 from dsd.store.engine import Store, open_store, reading, writing
 from dsd.store.location import database_url
+from dsd.store.notes import add_note, find_subject
 from dsd.store.populations import save_sample
 from dsd.store.results import frame
+from dsd.store.schema import Base
 
 NEXT = """
 import sqlalchemy as sa
@@ -85,6 +88,59 @@ def test_down_and_up_again(alembic: Any, url: str, draw: Any) -> None:
     store = open_store(url)
     assert save_sample(store, draw(2)).added == 2
     alembic("check")
+
+
+def everything(store: Store) -> dict[str, list[Any]]:
+    with reading(store) as connection:
+        return {
+            table.name: sorted(map(tuple, connection.execute(select(table))), key=str)
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def worked_with(url: str, draw: Any) -> Store:
+    """A database with runs in several states, epochs and a late result."""
+    store = open_store(url)
+    save_sample(store, draw(6))
+    owner = queue.register_worker(store, "cpu")
+    for state in ("done", "failed", "running", "lost"):
+        held = queue.claim(store, owner, lease_s=0.0 if state == "lost" else 60.0)
+        assert held
+        queue.record_epoch(store, held, {"epoch": 1, "train_loss": 1.0})
+        if state == "failed":
+            queue.fail(store, held, message="crash", trace="trace")
+        elif state == "lost":
+            time.sleep(0.05)
+            assert queue.claim(store, owner)
+        if state in ("done", "lost"):
+            queue.finish(store, held, error_last=1.0, error_lowest=1.0)
+    return store
+
+
+def test_down_and_up_again_keeps_every_row(alembic: Any, url: str, draw: Any) -> None:
+    store = worked_with(url, draw)
+    before = everything(store)
+    assert before["late_results"]
+    for _ in migrate.revisions(resource("migrations"))[1:]:
+        store.close()
+        alembic("downgrade", "-1")
+    alembic("upgrade", "head")
+    assert everything(store) == before
+    assert queue.claim(store, queue.register_worker(store, "cpu"))
+    store.close()
+
+
+def test_no_downgrade_loses_what_the_older_schema_cannot_hold(
+    alembic: Any, url: str, draw: Any
+) -> None:
+    store = worked_with(url, draw)
+    add_note(store, find_subject(store, str(frame(store)["run"][0])), "odd", "ann")
+    before = everything(store)
+    store.close()
+    with pytest.raises(RuntimeError, match="its 1 rows would go"):
+        alembic("downgrade", "0001")
+    assert everything(store) == before
+    store.close()
 
 
 def test_revisions_are_numbered_in_order() -> None:

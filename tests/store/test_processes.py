@@ -64,14 +64,18 @@ def output(running: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.timeout(120)
-def test_processes_hand_out_each_run_once(store: Store, url: str, draw: Any) -> None:
-    save_sample(store, draw(300))
-    count = 6 if store.url.get_backend_name() == "sqlite" else 4
+@pytest.mark.parametrize(
+    ("runs_in_all", "count"), [(300, 4), pytest.param(2000, 8, marks=pytest.mark.slow)]
+)
+def test_processes_hand_out_each_run_once(
+    store: Store, url: str, draw: Any, runs_in_all: int, count: int
+) -> None:
+    save_sample(store, draw(runs_in_all))
     workers = [start(WORK, url) for _ in range(count)]
     done = [json.loads(output(worker)) for worker in workers]
     runs = [run for one in done for run in one]
-    assert len(runs) == 300
-    assert {tuple(run) for run in runs} == {(i, 1) for i in range(1, 301)}
+    assert len(runs) == runs_in_all
+    assert {tuple(run) for run in runs} == {(i, 1) for i in range(1, runs_in_all + 1)}
     assert sum(bool(one) for one in done) > 1, "more than one of them worked"
     assert set(frame(store)["state"]) == {"done"}
 
