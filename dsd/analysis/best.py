@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from dsd.analysis.checks import FloatArray, checked_confidence
 from dsd.errors import DsdError
 
+RESAMPLES = 1000
 SHARE = 0.25  # of the networks in one draw (RegNet, footnote 4)
 
 
@@ -95,3 +96,21 @@ def expected_best(errors: ArrayLike, m: ArrayLike) -> FloatArray:
     values = np.sort(np.asarray(errors, dtype=float))
     above = (np.arange(len(values), -1, -1) / len(values))[None, :] ** np.atleast_1d(m)[:, None]
     return np.asarray((above[:, :-1] - above[:, 1:]) @ values, dtype=float)
+
+
+def expected_best_band(
+    errors: ArrayLike, m: ArrayLike, confidence: float = 0.95, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Bootstrap band, low and high (len(m),) each, of `expected_best`.
+
+    Percentiles over resamples of the n errors. Near m = n it narrows for the wrong reason: no
+    resample holds a better network than the best one drawn. Read it for m up to about n / 4.
+    """
+    values = np.sort(np.asarray(errors, dtype=float))
+    tail = (1 - checked_confidence(confidence)) / 2
+    rng = np.random.default_rng(seed)
+    picks = np.sort(rng.integers(0, len(values), size=(RESAMPLES, len(values))), axis=1)
+    above = (np.arange(len(values), -1, -1) / len(values))[None, :] ** np.atleast_1d(m)[:, None]
+    found = values[picks] @ (above[:, :-1] - above[:, 1:]).T
+    low, high = np.quantile(found, [tail, 1 - tail], axis=0)
+    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)

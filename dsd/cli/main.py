@@ -27,6 +27,7 @@ from dsd.cli.options import SuggestingGroup, settings_options
 from dsd.cli.regimes import regimes
 from dsd.cli.runs import runs
 from dsd.cli.sample import sample
+from dsd.cli.search import search_efficiency
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
@@ -52,7 +53,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, cancel, retry, pause, resume, delete, note, tag, imports, export, db, doctor, demo,
+    lineage, search_efficiency, cancel, retry, pause, resume, delete, note, tag, imports, export,
+    db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dsd.analysis.best import BestRange
 from dsd.analysis.checks import FloatArray
-from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
+from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
 
 MOST_IN_ROW = 2
 FEW = 6
@@ -42,7 +43,7 @@ def plot_best(
             range_text = f"best {best.best:.4g} [{best.low:.4g}, {best.high:.4g}], n = {best.n}"
             axes.set_title(range_text, fontsize=SMALL, loc="left", pad=3)
         if note:
-            figure.supxlabel(note, fontsize=SMALL, x=0.02, ha="left")
+            figure.supxlabel(textwrap.fill(note, LINE * columns), fontsize=SMALL, x=0.02, ha="left")
     return figure
 
 

@@ -15,10 +15,9 @@ from dsd.analysis.checks import FloatArray, sorted_errors
 from dsd.analysis.edf import Band, BandKind, Edf, band, edf, evaluate, steps
 from dsd.analysis.summary import legend
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
+from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
 
 ROW = 0.14  # inches of a legend row
-LINE = 74  # characters of the note's small print that fit the width
 SQUEEZE = 1.5  # an axis may be this much longer than the bulk needs
 
 

@@ -11,6 +11,7 @@ import matplotlib
 
 WIDTH = 3.4  # inches: one column of a two-column paper
 HEIGHT = 2.35
+LINE = 74  # characters of small print that fit the width
 SMALL = 6.5  # points, for what explains the rest
 
 # Okabe and Ito's colours, told apart by colour-blind readers; their yellow is too pale on paper.

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsd.analysis.best import best_range, expected_best, rank_weights, resampled_range
+from dsd.analysis.best import (
+    best_range,
+    expected_best,
+    expected_best_band,
+    rank_weights,
+    resampled_range,
+)
 from dsd.errors import DsdError
 from dsd.store.papers import SCATTER
 
@@ -61,3 +67,15 @@ def test_the_expected_best_is_exact_and_falls():
     found = expected_best(errors, [1, 2, 1000])
     every_pair = np.mean([min(a, b) for a in errors for b in errors])
     assert found == pytest.approx([20.0, every_pair, 10.0])
+
+
+def test_the_band_of_the_expected_best_covers():
+    rng = np.random.default_rng(3)
+    space = 35 + rng.lognormal(2.0, 0.6, 20_000)
+    m = [1, 8]
+    truth = expected_best(space, m)
+    inside = np.zeros(2)
+    for _ in range(200):
+        low, high = expected_best_band(rng.choice(space, 100), m)
+        inside += (low <= truth) & (truth <= high)
+    assert (inside / 200 > 0.89).all(), inside / 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from dsd.store.papers import SCATTER
@@ -34,3 +35,8 @@ def test_the_papers_comparisons(dsd):
         "better",
     ]
     assert "at least" in dsd.fails("compare", "paper/anynetx_a", code=2)
+    found = json.loads(dsd("search-efficiency", *names, "--json", "--plot", "s.png"))
+    first = found["populations"][0]
+    assert first["m"] == [1, 2, 4, 8, 16, 32, 64]
+    assert round(first["expected_best"][0], 1) == 49.0
+    assert all(a > b for a, b in itertools.pairwise(first["expected_best"]))
