@@ -68,3 +68,16 @@ def test_the_study_s_tables_are_redone_from_its_networks() -> None:
     assert len(lines) > 25
     missing = [line for line in lines if line not in page]
     assert not missing
+
+
+def test_every_command_of_the_figures_is_one_and_every_space_is_there() -> None:
+    from dsd.cli.main import cli
+    from dsd.space.spec import space_names
+
+    said = re.findall(r"`(dsd [^`]*)`", (ROOT / "docs" / "figures.md").read_text())
+    assert len(said) > 12
+    for line in said:
+        command, *words = line.split()[1:]
+        assert command in cli.commands, line
+        spaces = [word for word in words if re.fullmatch(r"(any|reg)netx_?\w*", word)]
+        assert set(spaces) <= set(space_names()), line

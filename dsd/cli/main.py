@@ -11,6 +11,7 @@ import click
 from dsd import __version__
 from dsd.cli.best import best
 from dsd.cli.compare import compare
+from dsd.cli.complexity import complexity
 from dsd.cli.count import count
 from dsd.cli.db import db
 from dsd.cli.demo import demo
@@ -31,6 +32,7 @@ from dsd.cli.search import search_efficiency
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
+from dsd.cli.top import top
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -53,8 +55,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, cancel, retry, pause, resume, delete, note, tag, imports, export,
-    db, doctor, demo,
+    lineage, search_efficiency, complexity, top, cancel, retry, pause, resume, delete, note, tag,
+    imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, WIDTH, look, styled
+from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
+
+PER_LINE = 5  # small pictures side by side
 
 
 def plot_widths(networks: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
@@ -30,4 +32,39 @@ def plot_widths(networks: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper left")
+    return figure
+
+
+def plot_many(rows: Mapping[str, Sequence[tuple[str, Sequence[tuple[int, int]]]]]) -> Figure:
+    """Small pictures of block widths, side by side (RegNet, fig. 6).
+
+    Each row's name -> (title, (d, w) of each stage) of its networks; all share both axes.
+    """
+    lines = [
+        (name, list(networks[start : start + PER_LINE]))
+        for name, networks in rows.items()
+        for start in range(0, len(networks), PER_LINE)
+    ]
+    if not lines:
+        raise DsdError("No network to draw.")
+    across = max(len(networks) for _, networks in lines)
+    with styled():
+        size = (WIDTH * 2 * across / PER_LINE + 0.4, 0.95 * len(lines) + 0.3)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(lines), across, sharex=True, sharey=True, squeeze=False)
+        for i, (name, networks) in enumerate(lines):
+            for j, axes in enumerate(grid[i]):
+                if j >= len(networks):
+                    axes.set_axis_off()
+                    continue
+                title, stages = networks[j]
+                widths = np.repeat([w for _, w in stages], [d for d, _ in stages])
+                axes.stairs(widths, fill=True, color=look(0).color, alpha=0.75)
+                axes.set_title(title, fontsize=SMALL, pad=2)
+                axes.set_yscale("log", base=2)
+                axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
+                axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            grid[i][0].set_ylabel(name)
+        figure.supxlabel("block", fontsize=8)
+        figure.supylabel("width (channels)", fontsize=8)
     return figure

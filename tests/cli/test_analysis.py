@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
 
 from dsd.store.papers import SCATTER
+
+STUDY = Path(__file__).parent.parent.parent / "docs" / "study"
 
 
 def test_figure_2_from_an_imported_file(dsd):
@@ -40,3 +46,17 @@ def test_the_papers_comparisons(dsd):
     assert first["m"] == [1, 2, 4, 8, 16, 32, 64]
     assert round(first["expected_best"][0], 1) == 49.0
     assert all(a > b for a, b in itertools.pairwise(first["expected_best"]))
+
+
+def test_times_and_tops_of_a_trained_population(dsd):
+    table = pd.read_csv(STUDY / "anynetx_a.csv")
+    dsd("import", "csv", str(STUDY / "anynetx_a.csv"), "--name", "a", "--error", "error_last")
+    found = json.loads(dsd("complexity", "a", "--json", "--plot", "time.svg"))
+    by_name = {one["column"]: one for one in found["columns"]}
+    assert by_name["acts"]["pearson"] == pytest.approx(table.acts.corr(table.seconds))
+    assert by_name["acts"]["low"] < by_name["acts"]["pearson"] < by_name["acts"]["high"]
+    tops = json.loads(dsd("top", "a", "--n", "3", "--json", "--plot"))
+    ranked = table.error_last.sort_values()
+    assert [one["error_last"] for one in tops["best"]] == ranked.head(3).tolist()
+    assert [one["error_last"] for one in tops["worst"]] == ranked.tail(3).tolist()[::-1]
+    assert (dsd.folder / "top-a.png").stat().st_size > 5000

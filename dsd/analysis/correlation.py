@@ -1,0 +1,51 @@
+"""How well one property of networks predicts another (RegNet, fig. 12: complexity and run time)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dsd.analysis.checks import checked_confidence
+from dsd.errors import DsdError
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's r and Spearman's rank correlation of n pairs, r with its interval."""
+
+    pearson: float
+    low: float
+    high: float
+    spearman: float
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Correlation:
+    """Correlation of x (n,) and y (n,), pairs without a number left out.
+
+    The interval of r is Fisher's (the normal law on atanh r): it supposes no far outliers; where
+    the rank correlation says something else, believe that. Raises DsdError for fewer than 4 pairs
+    and for a constant.
+    """
+    from scipy import stats
+
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    there = np.isfinite(a) & np.isfinite(b)
+    a, b = a[there], b[there]
+    if len(a) < 4:
+        raise DsdError(f"{len(a)} networks have both values; 4 are needed.")
+    if a.min() == a.max() or b.min() == b.max():
+        raise DsdError("One of the two values is the same for all networks: nothing correlates.")
+    found = stats.pearsonr(a, b)
+    interval = found.confidence_interval(checked_confidence(confidence))
+    ranks = float(stats.spearmanr(a, b).statistic)
+    return Correlation(
+        float(found.statistic), float(interval.low), float(interval.high), ranks, len(a)
+    )
