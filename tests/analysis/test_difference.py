@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from dsd.analysis.correlation import correlation
 from dsd.analysis.difference import (
     differences,
     holm,
@@ -110,3 +111,19 @@ def test_intervals_cover(n, repeats):
     slack = 0.0 if repeats > 1000 else 0.03
     assert (inside / repeats >= 0.93 - slack).all(), inside / repeats
     assert (inside / repeats <= 0.97 + slack).all(), inside / repeats
+
+
+@given(st.integers(0, 1000))
+def test_correlations_are_scipys_and_pairs_without_a_number_count_nowhere(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=20), rng.normal(size=20)
+    found = correlation(x, y)
+    assert found.pearson == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert found.low <= found.pearson <= found.high
+    assert correlation([*x, np.nan], [*y, 1.0]) == found
+    assert correlation(x, np.exp(y)).spearman == pytest.approx(found.spearman)
+
+
+def test_a_constant_correlates_with_nothing():
+    with pytest.raises(DsdError, match="same for all"):
+        correlation([1.0] * 5, [1.0, 2, 3, 4, 5])
