@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dsd.analysis.compare import Comparison, pairwise
@@ -53,6 +54,7 @@ class Study:
     populations: tuple[Scored, ...]
     comparisons: tuple[Comparison, ...]
     limits: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, NDArray[np.float64]]:
@@ -83,6 +85,8 @@ class Study:
 
     def warnings(self) -> Iterator[str]:
         """What a reader must know before believing the numbers."""
+        for pair in self.shared:
+            yield f"Note: {pair}; tests and intervals of their difference suppose none."
         for one in self.populations:
             if len(one.parts) > 1:
                 yield f"Note: {one.name} pools {', '.join(one.parts)}."
@@ -121,7 +125,17 @@ def study_of(
         raise DsdError(_nothing_trained(empty, lab, where))
     pairs = pairwise({s.name: s.errors for s in scored}) if len(regimes) == 1 else ()
     limits = tuple(text for text in (where, "finished prefix" * prefix) if text)
-    return Study(", ".join(regimes), metric, confidence, tuple(scored), pairs, limits)
+    shared = tuple(_shared(dict(zip((p.name for p in populations), kept, strict=True))))
+    return Study(", ".join(regimes), metric, confidence, tuple(scored), pairs, limits, shared)
+
+
+def _shared(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
+    """Which pairs of populations have networks in common, trained once for both."""
+    for (a, one), (b, other) in combinations(tables.items(), 2):
+        if "run" in one and "run" in other:
+            common = len(set(one["run"]) & set(other["run"]))
+            if common:
+                yield f"{a} and {b} share {common} networks"
 
 
 def scored_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,23 @@ def note(lab: Lab, subject: str, text: str | None) -> None:
     """
     from dsd.store.notes import add_note, find_subject, notes_of
 
+    if text is not None and not text.strip():
+        raise click.UsageError("An empty note says nothing; without TEXT the notes are shown.")
     about = find_subject(lab.reader, subject, lab.settings.regime_name)
     if text:
-        add_note(lab.store, about, text, getpass.getuser())
+        add_note(lab.store, about, text, _author())
     found = notes_of(lab.reader, about)
     for one in found:
         click.echo(note_line(one))
     if not found:
         click.echo(f"no notes on {about.name}")
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"
 
 
 def note_line(one: dict[str, object]) -> str:
@@ -57,9 +67,14 @@ def tag(lab: Lab, subject: str, names: tuple[str, ...], remove: bool) -> None:
     """
     from dsd.store.notes import add_tags, find_subject, remove_tags, tags_of
 
+    if remove and not names:
+        raise click.UsageError("--remove needs the tags to take off.")
     about = find_subject(lab.reader, subject, lab.settings.regime_name)
-    if names and remove:
+    if remove:
+        lacking = sorted(set(names) - set(tags_of(lab.reader, about)))
         remove_tags(lab.store, about, names)
+        if lacking:
+            click.echo(f"{about.name} did not have {', '.join(lacking)}")
     elif names:
         add_tags(lab.store, about, names)
     click.echo(f"{about.name}: {', '.join(tags_of(lab.reader, about)) or 'no tags'}")

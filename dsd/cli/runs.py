@@ -22,11 +22,11 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command()
-@click.argument("subjects", nargs=-1, metavar="[POPULATION...|RUN]")
+@click.argument("subjects", nargs=-1, metavar="[POPULATION|RUN]...")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES),
               help="Only runs in this state; repeatable.")  # fmt: skip
 @click.option("--where", default="", metavar="EXPR", help="Only networks that meet this.")
-@click.option("--tag", default="", help="Only runs with this tag.")
+@click.option("--tag", default="", help="Only runs with this tag, or whose population has it.")
 @click.option("--sort", default="", metavar="COLUMN", help="Smallest first.  [sampling order]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1),
               help="Rows of the table; --json and --csv have all.")  # fmt: skip
@@ -44,7 +44,7 @@ def runs(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """List the runs of POPULATIONS, or of all; or show one RUN with its curve and trace.
+    """List the runs of POPULATIONS, or of all; a single RUN is shown with its curve and trace.
 
     \b
         dsd runs --state failed
@@ -53,10 +53,13 @@ def runs(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    if len(subjects) == 1 and subjects[0].isdigit():
+    from dsd.store.notes import run_number
+
+    number = run_number(subjects[0]) if len(subjects) == 1 else None
+    if number is not None and not (states or where or tag or sort or as_csv):
         from dsd.store.runs import one_run
 
-        run = one_run(lab.reader, int(subjects[0]))
+        run = one_run(lab.reader, number)
         click.echo(json.dumps(run, indent=2)) if as_json else _show(run)
         return
     table = _table(lab, subjects, states, where, tag, sort)
@@ -71,36 +74,50 @@ def runs(
 def _table(
     lab: Lab, subjects: tuple[str, ...], states: tuple[str, ...], where: str, tag: str, sort: str
 ) -> pd.DataFrame:
-    import pandas as pd
-
+    from dsd.cli.choose import rows_of
     from dsd.errors import UsageError, suggestion
     from dsd.store.notes import runs_tagged
-    from dsd.where import matching
+    from dsd.store.runs import at_work
+    from dsd.where import ALIAS, matching
 
-    tables = [lab.population(name).frame for name in subjects]
-    table = pd.concat(tables, ignore_index=True) if tables else lab.frame
-    if "run" not in table:
-        raise UsageError("An import has no runs; `dsd export` shows its networks.")
+    table = rows_of(lab, subjects)
     if where:
         table = table[matching(table, where)]
     if states:
         table = table[table["state"].isin(states)]
     if tag:
         table = table[table["run"].isin(runs_tagged(lab.reader, tag))]
-    if sort and sort not in table:
+    working = at_work(lab.reader)
+    at = [working.get(int(run), ("", float("nan"))) for run in table["run"]]
+    table = table.assign(owner=[owner for owner, _ in at], age=[age for _, age in at])
+    column = ALIAS.get(sort, sort)
+    if column and column not in table:
         raise UsageError(f"--sort {sort}: no such column.{suggestion(sort, table.columns)}")
-    return table.sort_values(sort, kind="stable") if sort else table
+    return table.sort_values(column, kind="stable") if column else table
 
 
 def _list(found: pd.DataFrame, limit: int) -> None:
     from dsd.cli.text import table
 
+    if not len(found):
+        click.echo("no such runs")
+        return
     shown = found.head(limit)
-    rows = [[_cell(row[name]) for name in COLUMNS] for row in shown.to_dict("records")]
+    said = [_said(row) for row in shown.to_dict("records")]
+    rows = [[_cell(row[name]) for name in COLUMNS] for row in said]
     heads = ["run", "population", "network", "state", "attempts", "error", "lowest", "s", "message"]
     table(heads, rows, left=(1, 3, 8))
     if len(found) > limit:
         click.echo(f"... and {len(found) - limit} more: --limit, --json or --csv show them")
+
+
+def _said(row: dict[Any, Any]) -> dict[Any, Any]:
+    """The row, with who works on it, and for how long, as its message."""
+    from dsd.cli.text import duration
+
+    if not row["owner"]:
+        return row
+    return {**row, "message": f"for {duration(row['age'])} by {row['owner']}"}
 
 
 def _cell(value: Any) -> str:
@@ -116,7 +133,8 @@ def _show(run: dict[str, Any]) -> None:
     from dsd.cli.notes import note_line
 
     net = run["network_text"]
-    click.echo(f"run {run['id']}: {run['state']}, attempt {run['attempts']}, regime "
+    forgiven = f" ({run['forgiven']} not counted)" if run["forgiven"] else ""
+    click.echo(f"run {run['id']}: {run['state']}, attempt {run['attempts']}{forgiven}, regime "
                f"{run['regime']}, seed {run['seed']}")  # fmt: skip
     for place in run["populations"]:
         click.echo(f"  network {place['ordinal']} of {place['name']}: {place['flops']:,} flops, "

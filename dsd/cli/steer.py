@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dsd.lab import Lab
     from dsd.store.references import PopulationRow
 
+NO_BACKUP = "No backup was made; before the next one `dsd db backup` makes it."
 FEW = 10  # so many queued runs are changed without a question
 
 
@@ -54,7 +55,7 @@ def cancel(
 
     chosen = _chosen(lab, subjects, where, only or CANCELLABLE)
     _ask(chosen, "Cancel", yes)
-    _said("cancelled", cancel(lab.store, _ids(chosen)), chosen)
+    _said(lab, "cancelled", cancel(lab.store, _ids(chosen)), chosen)
 
 
 @click.command()
@@ -75,7 +76,7 @@ def retry(
 
     chosen = _chosen(lab, subjects, where, only or RETRIABLE)
     _ask(chosen, "Queue again", yes)
-    _said("queued again", retry(lab.store, _ids(chosen)), chosen)
+    _said(lab, "queued again", retry(lab.store, _ids(chosen)), chosen)
 
 
 @click.command()
@@ -129,6 +130,7 @@ def delete(lab: Lab, population: str, confirm: str, yes: bool) -> None:
         _confirm(population, f"{sizes[population][1]} imported networks", confirm)
         delete_import(lab.store, population)
         click.echo(f"Deleted {population}: {sizes[population][1]} imported networks")
+        click.echo(NO_BACKUP)
         return
     (row,) = _one(lab, population)
     ended = lab.population(row.name).count("done", "diverged")
@@ -137,6 +139,7 @@ def delete(lab: Lab, population: str, confirm: str, yes: bool) -> None:
     gone = delete_population(lab.store, row)
     click.echo(f"Deleted {row.name}: {gone['networks']} networks, {gone['runs']} runs; "
                f"{gone['networks'] - gone['runs']} runs are shared and stay")  # fmt: skip
+    click.echo(NO_BACKUP)
 
 
 def _one(lab: Lab, reference: str) -> list[PopulationRow]:
@@ -170,41 +173,39 @@ def _set_paused(
     from dsd.store.populations import populations as all_populations
     from dsd.store.populations import resolve
 
+    everything = all_populations(lab.reader)  # steering makes no database where there is none
     known = lab.settings.regime_name
     rows = [row for name in populations for row in resolve(lab.reader, name, known)]
     changed = change(lab.store, rows if populations else None)
-    names = ", ".join(row.name for row in rows or all_populations(lab.reader))
+    names = ", ".join(row.name for row in rows or everything) or "there are no populations"
     click.echo(f"{word}: {names}" if changed else f"{word} already: {names}")
 
 
 def _chosen(
     lab: Lab, subjects: tuple[str, ...], where: str, states: tuple[str, ...]
 ) -> pd.DataFrame:
-    """The rows of those populations, and runs, that are in one of these states."""
-    import pandas as pd
+    """The rows of those populations, and runs, that are in one of these states; says the rest.
 
+    Raises UsageError where there is none.
+    """
+    from dsd.cli.choose import rows_of
     from dsd.errors import UsageError
+    from dsd.store.steer import RESULTS
     from dsd.where import matching
 
-    numbers = {int(subject) for subject in subjects if subject.isdigit()}
-    names = [subject for subject in subjects if not subject.isdigit()]
-    tables = [lab.population(name).frame for name in names]
-    if numbers:
-        everything = lab.frame
-        unknown = numbers - set(everything["run"])
-        if unknown:
-            raise UsageError(f"No run {min(unknown)} here; `dsd runs` lists them.")
-        tables.append(everything[everything["run"].isin(numbers)])
-    table = pd.concat(tables, ignore_index=True)
-    if "run" not in table:
-        raise UsageError("An import has no runs: name sampled populations.")
+    table = rows_of(lab, subjects)
     table = table[matching(table, where)] if where else table
-    fit = table[table["state"].isin(states)]
-    if not len(fit):
-        there = ", ".join(f"{n} {state}" for state, n in table["state"].value_counts().items())
-        raise UsageError(f"None of these is {' or '.join(states)}: {there or 'there are none'}."
-                         + " A diverged run is a result." * ("diverged" in there))  # fmt: skip
-    return fit
+    right = table["state"].isin(states)
+    others = set(table["state"][~right])
+    why = " (a done or a diverged run is a result)" if others & set(RESULTS) else ""
+    left = _counts(table[~right])
+    if not right.any():
+        raise UsageError(
+            f"None of these is {' or '.join(states)}: {left or 'there are none'}{why}."
+        )
+    if left:
+        click.echo(f"left as they are: {left}{why}")
+    return table[right]
 
 
 def _ids(chosen: pd.DataFrame) -> list[int]:
@@ -228,9 +229,15 @@ def _ask(chosen: pd.DataFrame, what: str, yes: bool) -> None:
     click.confirm(f"{what} {_counts(chosen)}?", abort=True)
 
 
-def _said(word: str, counts: dict[str, int], chosen: pd.DataFrame) -> None:
+def _said(lab: Lab, word: str, counts: dict[str, int], chosen: pd.DataFrame) -> None:
+    from dsd.store.runs import wanted_by
+
+    ids, total = _ids(chosen), sum(counts.values())
     done = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    click.echo(f"{sum(counts.values())} runs {word}{f' (were {done})' if done else ''}")
-    missed = len(_ids(chosen)) - sum(counts.values())
-    if missed:
-        click.echo(f"  {missed} had changed their state meanwhile and were left")
+    click.echo(f"{total} run{'s'[: total != 1]} {word}{f' (were {done})' if done else ''}")
+    if total < len(ids):
+        click.echo(f"  {len(ids) - total} had changed their state meanwhile and were left")
+    having = wanted_by(lab.reader, ids)
+    if sum(having.values()) > len(ids):
+        each = ", ".join(f"{count} in {name}" for name, count in having.items())
+        click.echo(f"  some are shared, and every population sees it: {each}")

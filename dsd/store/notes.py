@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from dsd.errors import DsdError, UsageError
+from dsd.errors import DsdError, UsageError, suggestion
 from dsd.store.clock import now
 from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.references import resolve
-from dsd.store.schema import Import, Note, Run, Tag
+from dsd.store.schema import MEMBER_RUN, Import, Member, Note, Population, Run, Tag
+
+_LARGEST = 2**31 - 1  # the databases count runs in 32 bits
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,31 @@ class Subject:
     name: str
 
 
+def run_number(given: str) -> int | None:
+    """The run that a text means: plain digits; None for what names something else.
+
+    Raises DsdError for a number that no run can have.
+    """
+    if not (given.isascii() and given.isdigit()):
+        return None
+    if int(given) > _LARGEST:
+        raise no_run(int(given))
+    return int(given)
+
+
+def no_run(number: int) -> DsdError:
+    """That there is no such run."""
+    return DsdError(f"No run {number} here; `dsd runs` lists them.")
+
+
 def find_subject(store: Store, given: str, default_regime: str | None = None) -> Subject:
     """A run by its id, an import by its name, or one population. Raises DsdError, UsageError."""
     with reading(store) as connection:
-        if given.isdigit():
-            if connection.execute(select(Run.id).where(Run.id == int(given))).first() is None:
-                raise DsdError(f"No run {given} here; `dsd runs` lists them.")
-            return Subject("run_id", int(given), f"run {given}")
+        number = run_number(given)
+        if number is not None:
+            if connection.execute(select(Run.id).where(Run.id == number)).first() is None:
+                raise no_run(number)
+            return Subject("run_id", number, f"run {number}")
         found = connection.execute(select(Import.id).where(Import.name == given)).scalar()
     if found is not None:
         return Subject("import_id", found, given)
@@ -81,7 +101,15 @@ def tags_of(store: Store, subject: Subject) -> list[str]:
 
 
 def runs_tagged(store: Store, name: str) -> set[int]:
-    """Ids of the runs that carry a tag."""
-    rows = select(Tag.run_id).where(Tag.name == name, Tag.run_id.isnot(None))
+    """Ids of the runs that carry a tag, or belong to a population that does.
+
+    Raises UsageError for a tag that nothing has.
+    """
+    own = select(Tag.run_id).where(Tag.name == name, Tag.run_id.isnot(None))
+    members = select(Run.id).join_from(Tag, Population).join(Member).join(Run, MEMBER_RUN)
     with reading(store) as connection:
-        return {run for run in connection.execute(rows).scalars() if run is not None}
+        known = set(connection.execute(select(Tag.name).distinct()).scalars())
+        if name not in known:
+            raise UsageError(f"Nothing here has the tag '{name}'.{suggestion(name, known)}")
+        found = connection.execute(own.union(members.where(Tag.name == name))).scalars()
+        return {run for run in found if run is not None}

@@ -83,7 +83,9 @@ def _keep_late(connection: Connection, claim: Claim, result: dict[str, Any]) -> 
     columns = LateResult.__table__.c
     said = {name: literal(value, columns[name].type) for name, value in texts.items()}
     said["result"] = literal(result, columns.result.type)
-    row = select(Run.id, now(), *said.values()).where(Run.id == claim.run_id)
+    # The network, too: SQLite gives the id of a deleted run to a later one.
+    same = (Run.id == claim.run_id, Run.network == claim.digest)
+    row = select(Run.id, now(), *said.values()).where(*same)
     late = insert(connection, LateResult).from_select(["run_id", "received", *said], row)
     connection.execute(late.on_conflict_do_nothing())
 

@@ -42,11 +42,11 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
 
 
 def scores(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
-    """The columns `SCORES` of `frame`, without what takes it time."""
+    """The columns `SCORES` and run of `frame`, without what takes it time."""
     import pandas as pd
 
     wanted = population_ids(populations)
-    rows = select(Member.ordinal, Run.state, Run.error_last, Run.error_lowest)
+    rows = select(Member.ordinal, Run.state, Run.error_last, Run.error_lowest, Run.id)
     rows = rows.join_from(Population, Member).join(Run, MEMBER_RUN)
     with reading(store) as connection:
         asked = [row.id for row in population_rows(connection)] if wanted is None else wanted
@@ -54,7 +54,7 @@ def scores(store: Store, populations: Sequence[int | PopulationRow] | None = Non
         for key in asked:
             one = rows.where(Population.id == key).order_by(Member.ordinal)
             found += connection.execute(one).all()
-    table = pd.DataFrame([tuple(row) for row in found], columns=SCORES)
+    table = pd.DataFrame([tuple(row) for row in found], columns=[*SCORES, "run"])
     return table.astype({"error_last": float, "error_lowest": float})
 
 

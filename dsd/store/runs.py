@@ -1,15 +1,18 @@
-"""One run with everything that is known of it."""
+"""One run with everything that is known of it; who works on runs, and who wants them."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 
-from dsd.errors import DsdError
+from dsd.store.clock import now
 from dsd.store.engine import Store, reading
-from dsd.store.notes import Subject, notes_of, tags_of
+from dsd.store.notes import Subject, no_run, notes_of, tags_of
+from dsd.store.references import population_rows
 from dsd.store.schema import (
     MEMBER_RUN,
     Epoch,
@@ -21,6 +24,7 @@ from dsd.store.schema import (
     Run,
     Space,
 )
+from dsd.store.steer import chunks
 
 
 def one_run(store: Store, run_id: int) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def one_run(store: Store, run_id: int) -> dict[str, Any]:
         joined = columns.join_from(Run, Regime).join(Network, Network.digest == Run.network)
         row = connection.execute(joined.where(Run.id == run_id)).first()
         if row is None:
-            raise DsdError(f"No run {run_id} here; `dsd runs` lists them.")
+            raise no_run(run_id)
         known = {key: value for key, value in row._mapping.items() if key != "regime_id"}
         known["network_text"] = json.loads(known.pop("canonical"))
         known["populations"] = [
@@ -47,6 +51,24 @@ def one_run(store: Store, run_id: int) -> dict[str, Any]:
     known["epochs"].sort(key=lambda epoch: (epoch["attempt"], epoch["epoch"]))
     subject = Subject("run_id", run_id, f"run {run_id}")
     return {**known, "notes": notes_of(store, subject), "tags": tags_of(store, subject)}
+
+
+def at_work(store: Store) -> dict[int, tuple[str, float]]:
+    """Run -> (owner, seconds since it was claimed) of those that are running."""
+    columns = select(Run.id, Run.owner, now() - Run.started).where(Run.state == "running")
+    with reading(store) as connection:
+        return {run: (str(owner), age) for run, owner, age in connection.execute(columns)}
+
+
+def wanted_by(store: Store, runs: Sequence[int]) -> dict[str, int]:
+    """Population's full name -> how many of these runs are its members'."""
+    counts: Counter[int] = Counter()
+    rows = select(Member.population_id).join_from(Member, Population).join(Run, MEMBER_RUN)
+    with reading(store) as connection:
+        names = {row.id: row.name for row in population_rows(connection)}
+        for chunk in chunks(runs):
+            counts.update(connection.execute(rows.where(Run.id.in_(chunk))).scalars())
+    return {names[key]: count for key, count in sorted(counts.items())}
 
 
 def _places(run_id: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import (
@@ -16,17 +17,20 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     update,
 )
 
 from dsd.errors import DsdError
+from dsd.store import migrate
 from dsd.store.clock import now
-from dsd.store.engine import Store, insert, writing
+from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.references import PopulationRow, population_ids
 from dsd.store.schema import MEMBER_RUN, Member, Network, Note, Population, Regime, Run, Space
 
 CANCELLABLE = ("queued", "running")
 RETRIABLE = ("failed", "out-of-memory", "cancelled")
+RESULTS = ("done", "diverged")
 _CHUNK = 5000  # ids in one statement: databases limit how many
 
 
@@ -37,7 +41,15 @@ def cancel(store: Store, runs: Sequence[int]) -> dict[str, int]:
     to say is kept in `late_results`.
     """
     end = {"state": "cancelled", "lease_until": None, "finished": now()}
-    return _change(store, runs, CANCELLABLE, end)
+    counts = dict.fromkeys(CANCELLABLE, 0)
+    with _alone(store) as connection:
+        for chunk in chunks(runs):
+            # Both states in one statement: a run that a worker moves between them is not missed.
+            open_runs = and_(Run.id.in_(chunk), Run.state.in_(CANCELLABLE))
+            changed = update(Run).where(open_runs).values(**end).returning(Run.owner)
+            for owner in connection.execute(changed).scalars():
+                counts["queued" if owner is None else "running"] += 1
+    return counts
 
 
 def retry(store: Store, runs: Sequence[int]) -> dict[str, int]:
@@ -50,23 +62,26 @@ def retry(store: Store, runs: Sequence[int]) -> dict[str, int]:
         ("owner", "lease_until", "started", "finished", "seconds", "message", "trace")
     )
     again |= {"state": "queued", "forgiven": Run.attempts}
-    return _change(store, runs, RETRIABLE, again, keep_message=True)
-
-
-def _change(
-    store: Store, runs: Sequence[int], states: Sequence[str], values: dict[str, Any],
-    keep_message: bool = False,
-) -> dict[str, int]:  # fmt: skip
-    counts = dict.fromkeys(states, 0)
-    with writing(store) as connection:
-        for chunk in _chunks(runs):
-            for state in states:
+    counts = dict.fromkeys(RETRIABLE, 0)
+    with _alone(store) as connection:
+        for chunk in chunks(runs):
+            for state in RETRIABLE:
                 chosen = and_(Run.id.in_(chunk), Run.state == state)
-                if keep_message:
-                    _keep_message(connection, chosen)
-                changed = connection.execute(update(Run).where(chosen).values(**values))
+                _keep_message(connection, chosen)
+                changed = connection.execute(update(Run).where(chosen).values(**again))
                 counts[state] += changed.rowcount
     return counts
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[Connection]:
+    """A write transaction in which no other person steers and nobody samples; workers go on.
+
+    Without it PostgreSQL would let a decision overlook what another one is about to commit.
+    """
+    with writing(store) as connection:
+        migrate.lock(connection)
+        yield connection
 
 
 def _keep_message(connection: Connection, chosen: Any) -> None:
@@ -78,7 +93,8 @@ def _keep_message(connection: Connection, chosen: Any) -> None:
     connection.execute(insert(connection, Note).from_select(columns, rows))
 
 
-def _chunks(runs: Sequence[int]) -> Iterator[Sequence[int]]:
+def chunks(runs: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Ids in parts that one statement can name."""
     return (runs[i : i + _CHUNK] for i in range(0, len(runs), _CHUNK))
 
 
@@ -102,7 +118,7 @@ def _set_paused(
     chosen = Population.paused != paused
     if wanted is not None:
         chosen = and_(chosen, Population.id.in_(wanted))
-    with writing(store) as connection:
+    with _alone(store) as connection:
         changed = connection.execute(update(Population).where(chosen).values(paused=paused))
         hold_back(connection, wanted)
     return changed.rowcount
@@ -119,29 +135,62 @@ def hold_back(connection: Connection, populations: Sequence[int] | None) -> None
     connection.execute(runs.values(held=~wanted))
 
 
+def held_back(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> int:
+    """How many queued networks of some populations, or of all, wait for `resume`; shared once."""
+    wanted = population_ids(populations)
+    held = select(func.count()).select_from(Run).where(Run.state == "queued", Run.held == true())
+    if wanted is not None:
+        ours = select(Member.ordinal).join_from(Member, Population).where(MEMBER_RUN)
+        held = held.where(exists(ours.where(Population.id.in_(wanted)).correlate(Run)))
+    with reading(store) as connection:
+        return connection.execute(held).scalar_one()
+
+
 def delete_population(store: Store, population: PopulationRow) -> dict[str, int]:
     """Forget a population, with the runs and networks that nothing else wants; how many of each.
 
-    Raises DsdError while one of those runs is running.
+    A run that others share is theirs from now on: held while they are paused, at their place in
+    the queue. Raises DsdError while one of those runs is running.
     """
-    with writing(store) as connection:
-        regime = connection.execute(
-            select(Population.regime_id, Population.space_id).where(Population.id == population.id)
-        ).one()
+    with _alone(store) as connection:
+        columns = select(Population.regime_id, Population.space_id, Population.seed)
+        known = connection.execute(columns.where(Population.id == population.id)).first()
+        if known is None:
+            raise DsdError(f"{population.name} is deleted already.")
         members = delete(Member).where(Member.population_id == population.id)
         gone = {"networks": connection.execute(members).rowcount}
-        place = select(Member.ordinal).join_from(Member, Population).where(MEMBER_RUN)
-        mine = (Run.regime_id == regime.regime_id, Run.seed == population.seed)
-        unwanted = and_(*mine, ~exists(place.correlate(Run)))
-        running = select(func.count()).where(unwanted, Run.state == "running")
-        at_work = connection.execute(running).scalar_one()
-        if at_work:
-            raise DsdError(f"{at_work} networks of {population.name} are running: "
+        same = (Run.regime_id == known.regime_id, Run.seed == known.seed)
+        unwanted = and_(*same, ~exists(_places()))
+        # The state is tested by the very statement that deletes: a worker may claim until then.
+        idle = delete(Run).where(unwanted, Run.state != "running")
+        gone["runs"] = connection.execute(idle).rowcount
+        at_work = select(func.count()).select_from(Run).where(unwanted)
+        running = connection.execute(at_work).scalar_one()
+        if running:
+            raise DsdError(f"{running} networks of {population.name} are running: "
                            f"`dsd cancel {population.name}` first.")  # fmt: skip
-        gone["runs"] = connection.execute(delete(Run).where(unwanted)).rowcount
         connection.execute(delete(Population).where(Population.id == population.id))
-        _forget_unused(connection, regime)
+        _leave_to_others(connection, known)
+        _forget_unused(connection, known)
     return gone
+
+
+def _places() -> Any:
+    """Where a run stands in populations."""
+    return select(Member.ordinal).join_from(Member, Population).where(MEMBER_RUN).correlate(Run)
+
+
+def _leave_to_others(connection: Connection, used: Any) -> None:
+    """Hold and order the runs that were shared as the populations that still want them do."""
+    same = (Population.regime_id == used.regime_id, Population.seed == used.seed)
+    others = list(connection.execute(select(Population.id).where(*same)).scalars())
+    if not others:
+        return
+    hold_back(connection, others)
+    lowest = _places().with_only_columns(func.min(Member.ordinal)).scalar_subquery()
+    theirs = (Run.regime_id == used.regime_id, Run.seed == used.seed, Run.state.not_in(RESULTS))
+    moved = update(Run).where(*theirs, exists(_places()), Run.ordinal != lowest)
+    connection.execute(moved.values(ordinal=lowest))
 
 
 def _forget_unused(connection: Connection, used: Any) -> None:

@@ -15,6 +15,7 @@ from dsd.store.engine import Store, reading
 from dsd.store.queue import Claim
 from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
+from dsd.store.steer import held_back
 from dsd.train.data import Dataset, DatasetMissing, check, load
 
 
@@ -58,6 +59,12 @@ class Source:
         if regime.digest not in self.loaded:
             self.loaded[regime.digest] = load(regime, self.folder, device)
         return self.loaded[regime.digest]
+
+    def say_held_back(self) -> None:
+        """Say what waits for a person, lest an idle worker seem to overlook it."""
+        held = held_back(self.store, self.chosen)
+        if held:
+            self.say(f"Networks that wait in paused populations: {held} (`dsd resume`).")
 
     def _missing(self, regimes: dict[str, Regime]) -> dict[str, DatasetMissing]:
         missing = {}

@@ -73,10 +73,12 @@ def work(
                 idle = False
                 ended += worker.run(claim)
             elif exit_when_empty:
+                patiently(source.say_held_back)
                 break
             else:
                 if not idle:
                     say("Nothing to train: waiting for more (Ctrl-C leaves).")
+                    patiently(source.say_held_back)
                 idle = True
                 stop.wait(POLL_S)
     finally:
@@ -227,7 +229,7 @@ class Worker:
     def leave(self, claim: Claim, lost: threading.Event) -> bool:
         """Give the network back, unless another worker has it already."""
         if lost.is_set():
-            self.say(f"{claim.label}: left, another worker has it (the lease of this one ran out)")
+            self.say(f"{claim.label}: left: it was cancelled, or another worker has it")
         else:
             queue.release(self.store, claim)
             self.say(f"{claim.label}: given back to the queue")

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from dsd.errors import DsdError
 from dsd.store import queue, steer
 from dsd.store.engine import Store, open_store, reading, writing
-from dsd.store.populations import save_sample
+from dsd.store.populations import populations, save_sample
 from dsd.store.schema import Base, Epoch, LateResult, Member, Population, Run
 
 ENDED = {"done", "diverged", "failed", "out-of-memory"}
@@ -75,6 +76,11 @@ class Queue(RuleBasedStateMachine):
         accepted = self.perform(held, act)
         repeated = act in ("finish", "fail") and before.state == self.row(held).state in ENDED
         assert accepted == mine or (accepted and repeated)
+        if act in ("finish", "fail") and not accepted:
+            key = (LateResult.run_id, LateResult.attempt, LateResult.owner)
+            with reading(self.store) as connection:
+                late = {tuple(one) for one in connection.execute(select(*key))}
+            assert (held.run_id, held.attempt, held.owner) in late, "a late word was lost"
         if accepted and act in ("finish", "fail") and not repeated:
             assert held.run_id not in self.accepted, "two results of one run"
             self.accepted.add(held.run_id)
@@ -99,6 +105,42 @@ class Queue(RuleBasedStateMachine):
     def pause(self, first: int | None, act: Callable[..., int]) -> None:
         known = self.rows(Population)
         act(self.store, None if first is None else [row.id for row in known[first : first + 1]])
+
+    @rule(first=st.integers(0, 1))
+    def delete(self, first: int) -> None:
+        before = {run.id: run for run in self.rows(Run)}
+        for population in populations(self.store)[first : first + 1]:
+            with reading(self.store) as connection:
+                wanted = select(Member.network).where(Member.population_id != population.id)
+                shared = set(connection.execute(wanted).scalars())
+            unwanted = {key for key, run in before.items() if run.network not in shared}
+            at_work = any(before[key].state == "running" for key in unwanted)
+            try:
+                steer.delete_population(self.store, population)
+            except DsdError:
+                assert at_work
+                assert {run.id: run for run in self.rows(Run)} == before, "deleted by half"
+                return
+            assert not at_work, "a network was deleted while it was trained"
+            self.forget(unwanted)
+
+    def forget(self, gone: set[int]) -> None:
+        """These runs are deleted, and no others: what a worker still says of them is no error."""
+        left = {run.id: run for run in self.rows(Run)}
+        assert not gone & set(left)
+        lowest = select(Member.network, func.min(Member.ordinal)).group_by(Member.network)
+        with reading(self.store) as connection:
+            places = {row[0]: row[1] for row in connection.execute(lowest)}
+        for run in left.values():
+            assert run.state != "queued" or run.ordinal == places[run.network]
+        for held in [one for one in self.claims if one.run_id in gone]:
+            assert not queue.beat(self.store, held)
+            assert not queue.finish(self.store, held, error_last=0.0, error_lowest=0.0)
+            self.claims.remove(held)
+        for key in gone:
+            self.attempts.pop(key, None)
+            self.ended.pop(key, None)
+            self.accepted.discard(key)
 
     def perform(self, held: queue.Claim, act: str) -> bool:
         if act == "beat":
@@ -129,6 +171,8 @@ class Queue(RuleBasedStateMachine):
             late = connection.execute(select(LateResult.run_id, LateResult.attempt)).all()
             live = select(Member.network).join(Population).where(Population.paused.is_(False))
             wanted = set(connection.execute(live).scalars())
+            members = set(connection.execute(select(Member.network)).scalars())
+        assert {run.network for run in rows} == members, "a network without its run"
         for run in rows:
             assert run.held == (run.network not in wanted)
             assert run.attempts >= self.attempts.get(run.id, 0)
@@ -138,7 +182,8 @@ class Queue(RuleBasedStateMachine):
             assert run.state not in {"running", *ENDED} or run.owner
             assert run.forgiven <= run.attempts <= run.forgiven + 2
             if run.state in ENDED:
-                result = {k: v for k, v in run._mapping.items() if k != "held"}
+                place = ("held", "ordinal")
+                result = {k: v for k, v in run._mapping.items() if k not in place}
                 assert self.ended.setdefault(run.id, result) == result, "a result has changed"
         assert set(self.ended) == {run.id for run in rows if run.state in ENDED}
         claimed = {(c.run_id, c.attempt) for c in self.claims}

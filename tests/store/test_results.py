@@ -155,3 +155,20 @@ def test_reading_never_waits_for_a_writer_nor_takes_its_lock(sqlite_url: str, dr
         assert len(results.frame(reader)) == len(results.frame(store)) == 3
         assert results.status(reader).populations[0].size == 3
         assert queue.pending(open_store(sqlite_url, write=False)) == 3
+
+
+def test_populations_that_share_networks_are_told_apart_from_independent_ones(
+    sqlite_url: str, draw: Any
+) -> None:
+    import dsd
+    from dsd.study import study_of
+
+    lab = dsd.open(sqlite_url, regime="fashion")
+    save_sample(lab.store, draw(6, "one", stream="same"))
+    save_sample(lab.store, draw(4, "two", stream="same"))
+    save_sample(lab.store, draw(4, "three"))
+    train(lab.store, 10, queue.register_worker(lab.store, "cpu"))
+    said = list(study_of(lab, ["one", "two", "three"]).warnings())
+    assert [line for line in said if "share" in line] == [
+        "Note: one and two share 4 networks; tests and intervals of their difference suppose none."
+    ]
