@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "train": {"net", "space", "store"},
     "analysis": set(),
     "plot": {"analysis"},
+    "report": {"analysis", "plot", "store"},
     "launch": {"store"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -26,6 +26,7 @@ from dsd.cli.net import net
 from dsd.cli.notes import note, tag
 from dsd.cli.options import SuggestingGroup, settings_options
 from dsd.cli.regimes import regimes
+from dsd.cli.report import report
 from dsd.cli.runs import runs
 from dsd.cli.sample import sample
 from dsd.cli.search import search_efficiency
@@ -55,8 +56,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, cancel, retry, pause, resume, delete, note, tag,
-    imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, top, report, cancel, retry, pause, resume, delete, note,
+    tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

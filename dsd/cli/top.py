@@ -74,17 +74,11 @@ def _there(value: Any) -> bool:
 def figure(parts: dict[str, Any], error: str, population: str) -> Figure:
     """Pictures of the block widths; name -> rows of networks. Raises UsageError without widths."""
     from dsd.errors import UsageError
-    from dsd.plot.widths import plot_many
+    from dsd.plot.widths import plot_many, stages_of
 
     rows = {}
     for name, part in parts.items():
         if "w1" not in part or "d1" not in part:
             raise UsageError(f"{population} has no stage widths (d1, w1, ...) to draw.")
-        rows[name] = [(f"{row[error]:.1f}%", _stages(row)) for row in part.to_dict("records")]
+        rows[name] = [(f"{row[error]:.1f}%", stages_of(row)) for row in part.to_dict("records")]
     return plot_many(rows)
-
-
-def _stages(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """(depth, width) of each stage that the network has."""
-    pairs = [(row.get(f"d{i}"), row.get(f"w{i}")) for i in range(1, 20)]
-    return [(int(d), int(w)) for d, w in pairs if d is not None and w is not None and d == d]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,12 @@ from dsd.errors import DsdError
 from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
 
 PER_LINE = 5  # small pictures side by side
+
+
+def stages_of(row: Mapping[Any, Any]) -> list[tuple[int, int]]:
+    """(depth, width) of each stage of a network, a row with the columns d1, w1, d2, w2, ..."""
+    pairs = [(row.get(f"d{i}"), row.get(f"w{i}")) for i in range(1, 20)]
+    return [(int(d), int(w)) for d, w in pairs if d is not None and w is not None and d == d]
 
 
 def plot_widths(networks: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:

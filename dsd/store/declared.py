@@ -50,6 +50,13 @@ def stored_space(store: Store, name: str) -> dict[str, Any]:
     return {"restrict": [], **declared}
 
 
+def stored_regime(store: Store, name: str) -> dict[str, Any]:
+    """A stored regime, key by key: {"train.epochs": 10, ...}."""
+    with reading(store) as connection:
+        text = connection.execute(select(Regime.text).where(Regime.name == name)).scalar_one()
+    return _flat(json.loads(text))
+
+
 def regime_differences(store: Store, one: str, other: str, most: int = 4) -> str:
     """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28"."""
     with reading(store) as connection:

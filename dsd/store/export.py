@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +64,25 @@ def write_table(table: pd.DataFrame, path: Path, kind: str, force: bool = False)
     """Write a table whole or not at all. Raises UsageError for a file that is there already."""
     if path.exists() and not force:
         raise UsageError(f"{path} is there already: --force replaces it.")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with _whole(path) as partial:
         if kind == "parquet":
             _parquet(table, partial)
         else:
             partial.write_text(as_text(table, kind), encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all, replacing what is there."""
+    with _whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place at the end. Raises DsdError if it cannot."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
         partial.replace(path)
     except OSError as error:
         raise DsdError(f"{path} was not written: {error.strerror or error}.") from None

@@ -1,0 +1,1 @@
+"""A study as one self-contained HTML page."""
