@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,37 @@ def test_the_study_s_tables_are_redone_from_its_networks() -> None:
     assert len(lines) > 25
     missing = [line for line in lines if line not in page]
     assert not missing
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_walk_through_runs_from_space_to_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "walkthrough.md").read_text()
+    names: dict[str, object] = {}
+    for kind, cell in re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL):
+        if kind == "python":
+            exec(cell, names)
+            continue
+        for line in cell.splitlines():
+            command = [sys.executable, "-m", *shlex.split(line)]
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
+    made = {"edf-narrowing-widening.png", "best.png", "top.svg", "report.html", "networks.csv"}
+    assert made <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_every_statistic_has_a_page_with_all_its_parts() -> None:
+    folder = ROOT / "docs" / "statistics"
+    index = (folder / "README.md").read_text()
+    pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert len(pages) >= 8
+    for page in pages:
+        text = page.read_text()
+        assert f"]({page.name})" in index
+        for part in ("Definition", "Formula", "Assumption", "When it misleads", "Source"):
+            assert f"**{part}.**" in text, f"{page.name} lacks {part}"
 
 
 def test_every_command_of_the_figures_is_one_and_every_space_is_there() -> None:
