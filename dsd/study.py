@@ -139,12 +139,12 @@ def _shared(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
 
 
 def scored_table(
-    lab: Lab, reference: str, metric: str = "last", where: str = ""
+    lab: Lab, reference: str, metric: str = "last", where: str = "", confidence: float = 0.95
 ) -> tuple[pd.DataFrame, NDArray[np.float64], Study]:
     """One population's networks with an error (every column), their errors (n,), and its study."""
     from dsd.where import matching
 
-    study = study_of(lab, [reference], metric, where=where)
+    study = study_of(lab, [reference], metric, confidence, where)
     table = lab.population(reference).frame
     table = table[matching(table, where)] if where else table
     ended = table[table["state"].isin(SCORED)]

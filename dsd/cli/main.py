@@ -18,6 +18,7 @@ from dsd.cli.demo import demo
 from dsd.cli.doctor import doctor
 from dsd.cli.edf import edf
 from dsd.cli.export import export
+from dsd.cli.fit import fit
 from dsd.cli.imports import imports
 from dsd.cli.init import init
 from dsd.cli.launch import launch
@@ -55,8 +56,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, cancel, retry, pause, resume, delete, note, tag,
-    imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, top, fit, cancel, retry, pause, resume, delete, note,
+    tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 
