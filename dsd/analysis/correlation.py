@@ -50,8 +50,9 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Ra
     from scipy.special import ndtri
 
     found = correlation(x, y, confidence)
-    if abs(found.spearman) >= 1:
-        return RankCorrelation(found.spearman, found.spearman, found.spearman, found.n)
+    if np.isclose(abs(found.spearman), 1, rtol=0, atol=1e-12):
+        rho = float(np.sign(found.spearman))
+        return RankCorrelation(rho, rho, rho, found.n)
     spread = np.sqrt((1 + found.spearman**2 / 2) / (found.n - 3))
     reach = ndtri((1 + confidence) / 2) * spread
     centre = np.arctanh(found.spearman)

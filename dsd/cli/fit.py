@@ -143,7 +143,7 @@ def _show(found: Fits, n: int) -> None:
         click.echo(f"rank correlation with the error: {r.rho:.2f} [{r.low:.2f}, {r.high:.2f}] "
                    f"({level})")  # fmt: skip
     else:
-        click.echo("rank correlation with the error: none, too few values of either differ")
+        click.echo("rank correlation with the error: none, where one of the two never differs")
 
 
 def _some(found: Fits) -> dict[str, Fitted]:

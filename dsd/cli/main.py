@@ -34,6 +34,7 @@ from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
 from dsd.cli.top import top
+from dsd.cli.trends import trends
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -56,8 +57,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, fit, cancel, retry, pause, resume, delete, note,
-    tag, imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, top, fit, trends, cancel, retry, pause, resume, delete,
+    note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -88,7 +88,7 @@ def network_from(name: str, block: str | None, given: dict[str, Any]) -> Arch:
     missing = [f"--{key}" for key in NEEDS[name] if key not in given]
     odd = [f"--{key}" for key in given if key not in (*NEEDS[name], "b")]
     if missing or odd:
-        raise UsageError(f"dsd net {name}: missing {', '.join(missing) or 'nothing'}; "
+        raise UsageError(f"Network {name}: missing {', '.join(missing) or 'nothing'}; "
                          f"of no use {', '.join(odd) or 'nothing'}.")  # fmt: skip
     if name == "regnet":
         numbers: dict[str, Any] = {

@@ -38,7 +38,7 @@ def skips_no_level(d: int, w0: float, wa: float, wm: float) -> bool:
     return len(reached) == reached[-1] + 1 == len(widths)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(REGNETS)
 def test_every_regnet_is_fitted_exactly(setting) -> None:
     d, w0, wa, wm, g, b, block = setting
@@ -47,6 +47,7 @@ def test_every_regnet_is_fitted_exactly(setting) -> None:
     found = fitted(arch)
     assert found.e_fit == 0
     line = found.line
+    g = max(stage.g for stage in arch.stages)  # where all are capped, the drawn g is not known
     again = regnet(d, line.w0, line.wa, line.wm, g, b, block)
     assert [(s.d, s.w) for s in again.stages] == [(s.d, s.w) for s in arch.stages]
 
