@@ -55,7 +55,7 @@ def linear_fit(
     as every network's are (appendix D), unless not `groups`: so e_fit is 0 just where the network
     is a RegNet. That is decided exactly; other networks are fitted on a grid of 64 values of wm,
     every split into stages that some wa gives, and 49 values of w0 around the least-squares one,
-    refined around its best points: in e_fit 0.002 to 0.007 above a grid 13 times as fine, on the
+    refined around its best points: in e_fit 0.001 to 0.007 above a grid 12 times as fine, on the
     mean of AnyNetX_A to E. None where no line has as many stages. Raises UsageError for limits of
     wm that are none.
     """
