@@ -11,7 +11,7 @@ from dsd.analysis.best import BestRange, best_range
 from dsd.analysis.correlation import RankCorrelation, rank_correlation
 from dsd.errors import DsdError, UsageError
 from dsd.space.linear_fit import Fit, linear_fit, stages_of
-from dsd.study import Study, scored_table
+from dsd.study import Question, Study, scored_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,13 +80,13 @@ class Fits:
 
 def fits_of(
     lab: Lab, reference: str, wm: tuple[float, float], groups: bool = True,
-    where: str = "", metric: str = "last", confidence: float = 0.95,
+    question: Question | None = None,
 ) -> Fits:  # fmt: skip
     """Fit every network of a population that has an error (see `dsd.space.linear_fit`).
 
     Raises UsageError where the population has no stages, DsdError where no network can be fitted.
     """
-    table, errors, study = scored_table(lab, reference, metric, where, confidence)
+    table, errors, study = scored_table(lab, reference, question)
     if not {"d1", "w1"} <= set(table.columns):
         raise UsageError(f"{reference} has no depths and widths of stages (d1, w1, ...) to fit.")
     q = lab.population(reference).declared.get("quantum", 8)
@@ -101,7 +101,7 @@ def fits_of(
                        f"of {reference}; widen --wm-range.")  # fmt: skip
     named = tuple({key: row[key] for key in NAMING if key in row} for row in records)
     e_fit = np.array([fit.e_fit if fit else np.nan for fit in fits])
-    return Fits(study, named, stages, fits, errors, *_against(e_fit, errors, confidence))
+    return Fits(study, named, stages, fits, errors, *_against(e_fit, errors, study.confidence))
 
 
 def _against(

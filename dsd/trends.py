@@ -10,7 +10,7 @@ import numpy as np
 
 from dsd.analysis.trend import Trend, trend
 from dsd.errors import UsageError
-from dsd.study import METRICS, Study, scored_table
+from dsd.study import METRICS, Question, Study, scored_table
 from dsd.where import values
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Trends:
 
 
 def trends_of(
-    lab: Lab, references: Sequence[str], columns: Sequence[str] = (), where: str = "",
-    metric: str = "last", confidence: float = 0.95,
+    lab: Lab, references: Sequence[str], columns: Sequence[str] = (),
+    question: Question | None = None,
 ) -> Trends:  # fmt: skip
     """The trend of each column over populations of different regimes.
 
@@ -89,7 +89,7 @@ def trends_of(
     if len(references) < 2:
         raise UsageError(f"{', '.join(references)}: a trend needs populations of two regimes at "
                          "least; name more, or --regimes R1,R2,... for one space.")  # fmt: skip
-    found = [scored_table(lab, one, metric, where, confidence) for one in references]
+    found = [scored_table(lab, one, question) for one in references]
     _check_regimes(references, [study for _, _, study in found])
     medians = [
         float(np.median(_finite(values(table, "flops", f"{name}, compute"), name)))
@@ -110,7 +110,7 @@ def trends_of(
     }
     left_out = {} if columns else _without_spread(series)
     kept = {
-        column: trend(flops, parts, confidence)
+        column: trend(flops, parts, found[0][2].confidence)
         for column, parts in series.items()
         if column not in left_out
     }

@@ -43,6 +43,11 @@ def values(frame: pd.DataFrame, text: str, where: str = "column") -> NDArray[np.
     return _value(frame, expression).astype(float)
 
 
+def is_condition(frame: pd.DataFrame, text: str, where: str = "expression") -> bool:
+    """Whether the text is a condition, not a number. Raises UsageError where it is neither."""
+    return _parsed(frame, text, where).is_condition
+
+
 _OPPOSITE: dict[type, type[ast.cmpop]] = {
     ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

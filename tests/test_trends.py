@@ -10,6 +10,7 @@ import dsd
 from dsd.fits import fits_of
 from dsd.store.engine import writing
 from dsd.store.schema import Run
+from dsd.study import Question
 from dsd.trends import trends_of
 
 REGIMES = ("imagenet_400mf", "imagenet_200mf", "fashion")
@@ -41,7 +42,7 @@ def test_regimes_stand_in_the_order_of_their_flops(lab: dsd.Lab) -> None:
 
 def test_what_else_differs_is_said(lab: dsd.Lab) -> None:
     names = ["regnetx@imagenet_200mf", "anynetx_e@fashion"]
-    spaces, regimes = trends_of(lab, names, where="d > 1").warnings()
+    spaces, regimes = trends_of(lab, names, question=Question(where="d > 1")).warnings()
     assert "several spaces, anynetx_e, regnetx" in spaces
     assert "differ beside compute: augment" in regimes
     assert "band" not in regimes
@@ -65,7 +66,9 @@ def test_fits_of_sampled_networks(lab: dsd.Lab) -> None:
     assert on_line.rank is None
     assert on_line.best is not None
     assert on_line.best.high == 0
-    some = fits_of(lab, "anynetx_e@fashion", (1.5, 3.0), where="d <= 10", metric="lowest")
+    some = fits_of(
+        lab, "anynetx_e@fashion", (1.5, 3.0), question=Question("lowest", where="d <= 10")
+    )
     table = lab.population("anynetx_e@fashion").frame.query("d <= 10")
     assert [row["ordinal"] for row in some.rows] == table.ordinal.tolist()
     assert [row["error"] for row in some.rows] == table.error_lowest.tolist()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsd.analysis.best import best_range, expected_best
+from dsd.analysis.best import best_range
 from dsd.analysis.difference import differences, holm
+from dsd.analysis.search import expected_best
 from dsd.analysis.summary import summarize
 from dsd.space.spec import load_space
 from dsd.where import values

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from dsd.analysis.checks import FloatArray, checked_confidence
 from dsd.errors import DsdError
 
-RESAMPLES = 1000
 SHARE = 0.25  # of the networks in one draw (RegNet, footnote 4)
 
 
@@ -93,33 +92,3 @@ def _ranked(x: ArrayLike, errors: ArrayLike) -> tuple[FloatArray, Any]:
     if len(values) < 4:
         raise DsdError(f"{len(values)} networks have this value and an error; 4 are needed.")
     return values, np.argsort(wrong, kind="stable")
-
-
-def expected_best(errors: ArrayLike, m: ArrayLike) -> FloatArray:
-    """Expected smallest error (len(m),) of m networks drawn from a population's errors (n,).
-
-    Closed form over the ranks (random search, NDS section 5; RegNet fig. 9): drawing with
-    replacement, rank i is the best with probability ((n-i+1)/n)^m - ((n-i)/n)^m.
-    """
-    values = np.sort(np.asarray(errors, dtype=float))
-    above = (np.arange(len(values), -1, -1) / len(values))[None, :] ** np.atleast_1d(m)[:, None]
-    return np.asarray((above[:, :-1] - above[:, 1:]) @ values, dtype=float)
-
-
-def expected_best_band(
-    errors: ArrayLike, m: ArrayLike, confidence: float = 0.95, seed: int = 0
-) -> tuple[FloatArray, FloatArray]:
-    """Bootstrap band, low and high (len(m),) each, of `expected_best`.
-
-    Percentiles over resamples of the n errors. Near m = n it narrows for the wrong reason: no
-    resample holds a better network than the best one drawn. Read it for m up to about n / 4.
-    Measured coverage of 95% on skewed errors, m = 1 to 16: 92 to 90% at n = 100, 94 to 93% at 500.
-    """
-    values = np.sort(np.asarray(errors, dtype=float))
-    tail = (1 - checked_confidence(confidence)) / 2
-    rng = np.random.default_rng(seed)
-    picks = np.sort(rng.integers(0, len(values), size=(RESAMPLES, len(values))), axis=1)
-    above = (np.arange(len(values), -1, -1) / len(values))[None, :] ** np.atleast_1d(m)[:, None]
-    found = values[picks] @ (above[:, :-1] - above[:, 1:]).T
-    low, high = np.quantile(found, [tail, 1 - tail], axis=0)
-    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)

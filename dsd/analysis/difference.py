@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from dsd.analysis.bootstrap import Interval
 from dsd.analysis.checks import FloatArray, checked_confidence, sorted_errors
 from dsd.analysis.compare import Comparison, compare
+from dsd.analysis.summary import Quantile
 from dsd.errors import DsdError
 
 POWER = 0.8
@@ -43,6 +44,7 @@ class Difference:
     wins_interval: Interval
     verdict: str
     more: int | None
+    quantiles: tuple[Quantile, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -55,34 +57,38 @@ class Difference:
                 (f"{name}_interval", getattr(self, f"{name}_interval").as_list()),
             )
         }
-        more = {"p_holm": self.p_holm, "verdict": self.verdict, "more_networks": self.more}
+        more = {"p_holm": self.p_holm, "verdict": self.verdict, "more_networks": self.more,
+                "quantile_differences": [one.as_dict() for one in self.quantiles]}  # fmt: skip
         return {**self.test.as_dict(), **numbers, **more}
 
 
 def differences(
-    populations: Mapping[str, ArrayLike], confidence: float = 0.95, seed: int = 0
-) -> tuple[Difference, ...]:
+    populations: Mapping[str, ArrayLike], confidence: float = 0.95, seed: int = 0,
+    quantiles: Sequence[float] = (), chain: bool = False,
+) -> tuple[Difference, ...]:  # fmt: skip
     """Every pair of populations of errors (n,) in percent, p values corrected for their number.
 
-    Raises DsdError where one has fewer than two errors.
+    As a `chain`, each with the one after it alone. Differences of `quantiles` (levels between 0
+    and 1) come on request. Raises DsdError where one has fewer than two errors.
     """
     checked_confidence(confidence)
     held = {name: sorted_errors(errors, name) for name, errors in populations.items()}
     short = [name for name, errors in held.items() if errors.size < 2]
     if short:
         raise DsdError(f"{short[0]}: at least 2 networks with an error are needed.")
-    pairs = list(combinations(held, 2))
+    pairs = list(pairwise(held) if chain else combinations(held, 2))
     tests = [compare(held[a], held[b], a, b) for a, b in pairs]
     corrected = holm([test.p_value for test in tests])
     return tuple(
-        _difference(test, p, held[a], held[b], confidence, seed)
+        _difference(test, p, held[a], held[b], confidence, seed, quantiles)
         for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
     )
 
 
 def _difference(
-    test: Comparison, p: float, a: FloatArray, b: FloatArray, confidence: float, seed: int
-) -> Difference:
+    test: Comparison, p: float, a: FloatArray, b: FloatArray, confidence: float, seed: int,
+    levels: Sequence[float],
+) -> Difference:  # fmt: skip
     mean = mean_difference(a, b, confidence)
     gap = float(a.mean() - b.mean())
     shown = p < 1 - confidence
@@ -91,10 +97,16 @@ def _difference(
     return Difference(
         a=test.a, b=test.b, test=test, p_holm=p, mean=gap, mean_interval=mean,
         median=float(np.median(a) - np.median(b)),
-        median_interval=median_difference(a, b, confidence, seed),
+        median_interval=quantile_difference(a, b, 0.5, confidence, seed),
         wins=win_probability(a, b), wins_interval=win_interval(a, b, confidence),
         verdict=verdict, more=None if shown and sure else networks_needed(a, b, confidence),
+        quantiles=tuple(_quantile(a, b, level, confidence, seed) for level in levels),
     )  # fmt: skip
+
+
+def _quantile(a: FloatArray, b: FloatArray, level: float, confidence: float, seed: int) -> Quantile:
+    gap = float(np.quantile(a, level) - np.quantile(b, level))
+    return Quantile(level, gap, quantile_difference(a, b, level, confidence, seed))
 
 
 def mean_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -114,25 +126,27 @@ def mean_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     return Interval(gap - reach, gap + reach, confidence)
 
 
-def median_difference(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, seed: int = 0
+def quantile_difference(
+    a: ArrayLike, b: ArrayLike, level: float = 0.5, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap of the difference of two medians, a minus b, in closed draws.
+    """Percentile bootstrap of the difference of two quantiles, a minus b, in closed draws.
 
-    A resample's median is an order statistic whose rank has a beta law: no array is resampled.
+    A resample's quantile is an order statistic whose place has a beta law: no array is resampled.
+    The n errors are joined by lines (a smoothed bootstrap: steps cover 1% more than they should).
     """
     rng = np.random.default_rng(seed)
-    draws = [_medians(np.sort(np.asarray(x, dtype=float)), rng) for x in (a, b)]
+    draws = [_quantiles(np.sort(np.asarray(x, dtype=float)), level, rng) for x in (a, b)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws[0] - draws[1], [tail, 1 - tail]).tolist()
     return Interval(low, high, confidence)
 
 
-def _medians(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Medians (RESAMPLES,) of n draws with replacement from sorted values (n,)."""
+def _quantiles(values: FloatArray, level: float, rng: np.random.Generator) -> FloatArray:
+    """Quantiles (RESAMPLES,) of n draws from sorted values (n,), interpolated between them."""
     n = values.size
-    middle = rng.beta((n + 1) / 2, (n + 1) / 2, size=RESAMPLES)
-    return np.asarray(values[np.minimum((middle * n).astype(int), n - 1)], dtype=float)
+    rank = 1 + level * (n - 1)  # the one that numpy interpolates to
+    place = rng.beta(rank, n + 1 - rank, size=RESAMPLES)
+    return np.asarray(np.interp(place * n - 0.5, np.arange(n), values), dtype=float)
 
 
 def win_probability(a: ArrayLike, b: ArrayLike) -> float:

@@ -29,9 +29,10 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     Ctrl-C and run again: it goes on where it stopped. The regime is always `fashion`, the database
     FOLDER/dsd.db.
     """
-    from dsd.cli.edf import draw, show
+    from dsd.cli.edf import figure, show
     from dsd.cli.launch import cores
     from dsd.lab import Lab
+    from dsd.plot.files import save
     from dsd.settings import Settings
     from dsd.study import study_of
 
@@ -45,9 +46,8 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     show(study)
     for line in study.warnings():
         click.echo(line)
-    click.echo(
-        f"\nWrote {draw(study, str(place / 'edf.png'))}; results are in {lab.settings.database}"
-    )
+    drawn = save(figure(study), place / "edf.png")
+    click.echo(f"\nWrote {drawn}; results are in {lab.settings.database}")
 
 
 def _queued(lab: Lab, space: str, n: int) -> Population:

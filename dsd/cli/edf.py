@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.answer import Form, answering, p_text, several
 
 if TYPE_CHECKING:
     from dsd.analysis.bootstrap import Interval
     from dsd.analysis.compare import Comparison
     from dsd.lab import Lab
-    from dsd.study import Study
+    from dsd.plot.files import Figure
+    from dsd.study import Scored, Study
+
+Kind = Literal["exact", "dkw"]
+BANDS: dict[str, Kind | None] = {"pointwise": "exact", "simultaneous": "dkw", "none": None}
 
 
 @click.command()
 @click.argument("populations", nargs=-1, required=True)
-@click.option("--plot", is_flag=False, flag_value="", default=None, metavar="[FILE]",
-              help="Draw the EDFs: PNG, PDF or SVG by the ending.")  # fmt: skip
-@click.option("--where", default="", metavar="EXPR",
-              help="Only networks that meet this, such as 'd <= 20 and w4 > 2 * w3'.")  # fmt: skip
-@click.option("--prefix", is_flag=True,
-              help="Only networks before the first unfinished one, in sampling order.")  # fmt: skip
+@click.option("--split", default="", metavar="EXPR",
+              help="Parts of each population, by a condition or a number's values.")  # fmt: skip
+@click.option("--normalize", type=click.Choice(["flops", "params", "acts"]),
+              help="Compare at equal complexity: its bins weigh alike everywhere.")  # fmt: skip
+@click.option("--bins", default=10, show_default=True, type=click.IntRange(1),
+              help="Bins of --normalize.")  # fmt: skip
+@click.option("--quantiles", default="", metavar="0.1,0.9", callback=several(float),
+              help="More quantiles of the errors.")  # fmt: skip
+@click.option("--below", default="", metavar="45,50", callback=several(float),
+              help="Shares of networks with an error below these.")  # fmt: skip
+@click.option("--band", type=click.Choice(list(BANDS)), default="pointwise", show_default=True,
+              help="The figure's band: at each error by itself, of the whole curve.")  # fmt: skip
 @click.option("--across-regimes", "across", is_flag=True,
               help="Draw populations of several regimes, without comparing them.")  # fmt: skip
-@click.option("--metric", type=click.Choice(["last", "lowest"]), default="last", show_default=True,
-              help="Error of the last epoch, or the lowest of all.")  # fmt: skip
-@click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95,
-              show_default=True, help="Level of intervals and bands.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
-@pass_lab
+@answering("where", "prefix", "metric", "confidence")
 def edf(
-    lab: Lab,
-    populations: tuple[str, ...],
-    plot: str | None,
-    where: str,
-    prefix: bool,
-    across: bool,
-    metric: str,
-    confidence: float,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+    lab: Lab, populations: tuple[str, ...], normalize: str | None, band: str, form: Form,
+    **asked: Any,
+) -> None:  # fmt: skip
     """Compare the error distributions of POPULATIONS.
 
     A population is space[@regime][#seed], the name of an import, or one that the RegNet paper
@@ -54,38 +48,24 @@ def edf(
     \b
         dsd edf anynetx_d anynetx_e --plot
         dsd edf anynetx_d@cifar10 regnetx@cifar10 --plot figure.pdf
+        dsd edf anynetx_c --split 'd <= 20' --below 45,50
     """
-    from dsd.study import study_of
+    from dsd.study import Question, study_of
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other.")
-    study = study_of(lab, populations, metric, confidence, where, prefix, across)
-    if as_json:
-        click.echo(json.dumps(study.as_dict(), indent=2))
-    elif as_csv:
-        click.echo(_csv(study), nl=False)
-    else:
-        show(study)
-    for line in study.warnings():
-        click.echo(line, err=True)
-    if plot is not None:
-        path = draw(study, plot or default_name("edf", [one.name for one in study.populations]))
-        click.echo(f"Wrote {path}", err=as_json or as_csv)
+    study = study_of(lab, populations, Question(normalize=normalize or "", **asked))
+    rows = [{"metric": study.metric, **_row(one)} for one in study.populations]
+    form.print(study.as_dict(), rows, lambda: show(study), study.warnings())
+    form.draw(lambda: figure(study, BANDS[band]), *(one.name for one in study.populations))
 
 
-def default_name(command: str, names: list[str]) -> str:
-    """edf-anynetx_d-anynetx_e.png"""
-    return "-".join([command, *(re.sub(r"[^\w.]+", "-", name) for name in names)]) + ".png"
-
-
-def draw(study: Study, file: str) -> str:
-    """Write the figure; its path."""
+def figure(study: Study, band: Kind | None = "exact") -> Figure:
+    """The EDFs of a study."""
     from dsd.plot.edf import plot_edfs
-    from dsd.plot.files import save, writable
 
-    path = writable(file)
-    save(plot_edfs(study.errors, confidence=study.confidence, note=study.note), path)
-    return str(path)
+    return plot_edfs(
+        study.errors, confidence=study.confidence, kind=band, note=study.note,
+        weights=study.weights,
+    )  # fmt: skip
 
 
 def show(study: Study) -> None:
@@ -94,36 +74,57 @@ def show(study: Study) -> None:
 
     level = f"{100 * study.confidence:g}%"
     click.echo(f"top-1 error in percent, {study.note}")
-    rows = []
-    for one in study.populations:
-        s = one.summary
-        median = s.median_interval
-        attained = median if median and median.confidence >= study.confidence else None
-        rows.append([study.label(one), str(s.n), _percent(s.min, s.min_interval),
-                     _percent(s.mean, s.mean_interval), _percent(s.median, attained),
-                     *([str(one.diverged)] * _any_diverged(study))])  # fmt: skip
-    more = ["diverged"] * _any_diverged(study)
-    table(["population", "n", "min", "mean", "median", *more], rows)
-    kinds = "min one-sided bootstrap, mean BCa bootstrap, median exact order statistics"
-    click.echo(f"[{level} intervals: {kinds}]")
+    first = study.populations[0]
+    diverged = any(one.diverged for one in study.populations)
+    heads = ["population", "n", "min", *_best_head(first), "mean", "median"]
+    heads += [f"{100 * one.level:g}% quantile" for one in first.summary.quantiles]
+    heads += [f"below {one.threshold:g}" for one in first.summary.below]
+    rows = [_cells(study, one) + [str(one.diverged)] * diverged for one in study.populations]
+    table([*heads, *["diverged"] * diverged], rows)
+    click.echo(f"[{level} intervals: {_kinds(study)}]")
     if study.comparisons:
         click.echo()
         pairs = [
-            [f"{c.a} and {c.b}", f"{c.ks:.2f}", _p(c.p_value), f"{c.at:.1f}", _verdict(study, c)]
+            [
+                f"{c.a} and {c.b}",
+                f"{c.ks:.2f}",
+                p_text(c.p_value),
+                f"{c.at:.1f}",
+                _verdict(study, c),
+            ]
             for c in study.comparisons
         ]
         table(["pair", "KS", "p", "widest at", "verdict"], pairs, left=(0, 4))
 
 
-def _any_diverged(study: Study) -> bool:
-    return any(one.diverged for one in study.populations)
+def _best_head(one: Scored) -> list[str]:
+    return [f"best of {one.best.m[0]}"] if one.best else []
+
+
+def _cells(study: Study, one: Scored) -> list[str]:
+    s, best, median = one.summary, one.best, one.summary.median_interval
+    attained = median if median and median.confidence >= study.confidence else None
+    cells = [study.label(one), str(s.n), _percent(s.min, s.min_interval)]
+    if best:
+        limits = f" [{best.low[0]:.1f}, {best.high[0]:.1f}]" if best.low[0] == best.low[0] else ""
+        cells.append(f"{best.best[0]:.1f}{limits}")
+    cells += [_percent(s.mean, s.mean_interval), _percent(s.median, attained)]
+    cells += [_percent(q.value, q.interval) for q in s.quantiles]
+    return cells + [f"{b.value:.2f} [{b.low:.2f}, {b.high:.2f}]" for b in s.below]
+
+
+def _kinds(study: Study) -> str:
+    if study.question.normalize:
+        return "mean stratified by bin, median by the weighted EDF's band; p by shuffling in bins"
+    kinds = "min one-sided bootstrap, best of m jackknife, mean BCa bootstrap, median exact order"
+    return f"{kinds} statistics"
 
 
 def _verdict(study: Study, pair: Comparison) -> str:
     """What the KS test shows at the study's level, in words."""
     if pair.p_value >= 1 - study.confidence:
         return "no difference shown"
-    means = {one.name: one.errors.mean() for one in study.populations}
+    means = {one.name: one.summary.mean or 0.0 for one in study.populations}
     better = pair.a if means[pair.a] < means[pair.b] else pair.b
     return f"they differ; {better} has the lower mean"
 
@@ -134,21 +135,20 @@ def _percent(value: float | None, interval: Interval | None) -> str:
     return f"{value:.1f}" + (f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else "")
 
 
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-
-
-def _csv(study: Study) -> str:
-    """One row a population; intervals as two columns."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for one in study.populations:
-        flat: dict[str, Any] = {"metric": study.metric}
-        for key, value in one.as_dict().items():
-            if key.endswith("_interval"):
-                flat[f"{key}_low"], flat[f"{key}_high"] = value or (None, None)
-            else:
-                flat[key] = value
-        rows.append(flat)
-    return str(pd.DataFrame(rows).to_csv(index=False))
+def _row(one: Scored) -> dict[str, Any]:
+    """One row of the CSV: lists of numbers as columns of their own."""
+    row = one.as_dict()
+    for quantile in row.pop("quantiles"):
+        name = f"quantile_{quantile['level']:g}"
+        row |= {name: quantile["value"], f"{name}_interval": quantile["interval"]}
+    for share in row.pop("below"):
+        name = f"below_{share['threshold']:g}"
+        row |= {name: share["share"], f"{name}_interval": share["interval"]}
+    best = row.pop("expected_best", None)
+    if best:
+        name = f"best_of_{best['m'][0]}"
+        row |= {
+            name: best["expected_best"][0],
+            f"{name}_interval": [best["low"][0], best["high"][0]],
+        }
+    return row

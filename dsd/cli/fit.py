@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dsd.cli.answer import Form, answering
 from dsd.cli.net import NEEDS, network_from, network_options
-from dsd.cli.options import pass_lab
 
 if TYPE_CHECKING:
     from dsd.fits import Fits
@@ -31,20 +30,10 @@ SHOWN = ("ordinal", "d", "w0", "wa", "wm")
               help="Leave the line's widths as they are, incompatible with groups.")  # fmt: skip
 @click.option("-n", "--n", default=10, show_default=True, type=click.IntRange(1),
               help="How many of the best fitted networks to list.")  # fmt: skip
-@click.option("--where", default="", metavar="EXPR", help="Only networks that meet this.")
-@click.option("--metric", type=click.Choice(["last", "lowest"]), default="last", show_default=True,
-              help="Error of the last epoch, or the lowest of all.")  # fmt: skip
-@click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95,
-              show_default=True, help="Level of the intervals.")  # fmt: skip
-@click.option("--plot", is_flag=False, flag_value="", default=None, metavar="[FILE]",
-              help="Draw widths with their fit, and errors against e_fit.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, a row a network.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a row a network.")
-@pass_lab
+@answering("where", "prefix", "metric", "confidence")
 def fit(
     lab: Lab, name: str, block: str | None, wm_range: tuple[float, float], raw: bool, n: int,
-    where: str, metric: str, confidence: float, plot: str | None, as_json: bool, as_csv: bool,
-    **given: Any,
+    form: Form, where: str, prefix: bool, metric: str, confidence: float, **given: Any,
 ) -> None:  # fmt: skip
     """Fit a quantised line w0, wa, wm to each network of POPULATION, or to one NETWORK.
 
@@ -59,38 +48,35 @@ def fit(
     """
     from dsd.fits import fits_of
     from dsd.space.networks import published
+    from dsd.study import Question
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other.")
     given = {key: value for key, value in given.items() if value is not None}
     if name in NEEDS or name in published() or given or block:
-        for flag, used in (("--where", where), ("--csv", as_csv)):
+        for flag, used in (("--where", where), ("--prefix", prefix), ("--csv", form.as_csv)):
             if used:
                 raise click.UsageError(f"{flag} is for populations; {name} is one network.")
-        _one(name, network_from(name, block, given), wm_range, not raw, plot, as_json)
+        _one(name, network_from(name, block, given), wm_range, not raw, form)
         return
-    found = fits_of(lab, name, wm_range, not raw, where, metric, confidence)
+    asked = Question(metric, confidence, where, prefix)
+    found = fits_of(lab, name, wm_range, not raw, asked)
     note = f"{name}, {found.study.note}"
-    if as_json:
-        said = {"population": name, "wm_range": list(wm_range), "groups": not raw}
-        click.echo(json.dumps({**said, **found.as_dict(), "networks": found.rows}, indent=2))
-    elif as_csv:
-        import pandas as pd
+    said = {"population": name, "wm_range": list(wm_range), "groups": not raw}
 
-        click.echo(pd.DataFrame(found.rows).to_csv(index=False), nl=False)
-    else:
+    def figure() -> Any:
+        from dsd.plot.fit import plot_fits
+
+        return plot_fits(_some(found), (found.e_fit, found.errors, found.best), note=note)
+
+    def show() -> None:
         click.echo(note)
         _show(found, n)
-    for line in found.study.warnings():
-        click.echo(line, err=True)
-    if plot is not None:
-        points = (found.e_fit, found.errors, found.best)
-        click.echo(f"Wrote {_draw(_some(found), points, name, plot, note)}", err=as_json or as_csv)
+
+    data = {**said, **found.as_dict(), "networks": found.rows}
+    form.print(data, found.rows, show, found.study.warnings())
+    form.draw(figure, name)
 
 
-def _one(
-    name: str, arch: Arch, wm: tuple[float, float], groups: bool, plot: str | None, as_json: bool
-) -> None:
+def _one(name: str, arch: Arch, wm: tuple[float, float], groups: bool, form: Form) -> None:
     from dsd.errors import DsdError
     from dsd.space.linear_fit import linear_fit, stages_in
 
@@ -105,19 +91,23 @@ def _one(
         "fit": list(zip(found.depths, found.widths, strict=True)),
     }
     line = found.line
-    if as_json:
-        said = {"name": name, "d": arch.d, **vars(line), "e_fit": found.e_fit}
-        click.echo(json.dumps({**said, "wm_range": list(wm), "groups": groups, **split}, indent=2))
-    else:
+    said = {"name": name, "d": arch.d, **vars(line), "e_fit": found.e_fit}
+
+    def show() -> None:
         exact = ": its widths are a RegNet's" if found.e_fit == 0 else ""
         click.echo(f"{name}: e_fit {found.e_fit:.4g}{exact}")
         click.echo(f"  d {arch.d} (its own), w0 {line.w0:g}, wa {line.wa:g}, wm {line.wm:g}; "
                    "others may give the same stages")  # fmt: skip
         for kind, pairs in split.items():
             click.echo(f"  {kind:<8}" + ", ".join(f"{d} x {w}" for d, w in pairs))
-    if plot is not None:
-        panels = {f"{name}, e_fit {found.e_fit:.3g}": _panel(stages, found)}
-        click.echo(f"Wrote {_draw(panels, None, name, plot, '')}", err=as_json)
+
+    def figure() -> Any:
+        from dsd.plot.fit import plot_fits
+
+        return plot_fits({f"{name}, e_fit {found.e_fit:.3g}": _panel(stages, found)})
+
+    form.print({**said, "wm_range": list(wm), "groups": groups, **split}, [], show)
+    form.draw(figure, name)
 
 
 def _show(found: Fits, n: int) -> None:
@@ -167,13 +157,3 @@ def _panel(stages: Stages, fit: Fit) -> Fitted:
     from dsd.plot.fit import Fitted
 
     return Fitted(np.repeat(stages.w[0], stages.d[0]), fit.blocks(), fit.straight())
-
-
-def _draw(panels: dict[str, Fitted], points: Any, name: str, plot: str, note: str) -> str:
-    from dsd.cli.edf import default_name
-    from dsd.plot.files import save, writable
-    from dsd.plot.fit import plot_fits
-
-    path = writable(plot or default_name("fit", [name]))
-    save(plot_fits(panels, points, note=note), path)
-    return str(path)

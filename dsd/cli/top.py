@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.answer import Form, answering
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
+    from dsd.plot.files import Figure
 
 SHOWN = ("run", "ordinal", "d", "w0", "wa", "wm", "flops", "params", "acts")
 
@@ -19,16 +20,8 @@ SHOWN = ("run", "ordinal", "d", "w0", "wa", "wm", "flops", "params", "acts")
 @click.argument("population")
 @click.option("-n", "--n", default=10, show_default=True, type=click.IntRange(1),
               help="How many of the best, and of the worst.")  # fmt: skip
-@click.option("--where", default="", metavar="EXPR", help="Only networks that meet this.")
-@click.option("--metric", type=click.Choice(["last", "lowest"]), default="last", show_default=True,
-              help="Error of the last epoch, or the lowest of all.")  # fmt: skip
-@click.option("--plot", is_flag=False, flag_value="", default=None, metavar="[FILE]",
-              help="Draw the block widths of the best and the worst.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_lab
-def top(
-    lab: Lab, population: str, n: int, where: str, metric: str, plot: str | None, as_json: bool
-) -> None:
+@answering("where", "prefix", "metric")
+def top(lab: Lab, population: str, n: int, form: Form, **asked: Any) -> None:
     """The N best and the N worst networks of POPULATION.
 
     The best of many is best by luck, too: train it again under another seed before you believe it.
@@ -36,27 +29,27 @@ def top(
     \b
         dsd top anynetx_a --n 5 --plot
     """
-    from dsd.study import scored_table
+    from dsd.store.export import as_text
+    from dsd.study import Question, scored_table
 
-    table, _, study = scored_table(lab, population, metric, where)
-    ranked = table.sort_values(f"error_{metric}", kind="stable")
+    table, _, study = scored_table(lab, population, Question(**asked))
+    error = f"error_{study.metric}"
+    ranked = table.sort_values(error, kind="stable")
     parts = {"best": ranked.head(n), "worst": ranked.tail(n).iloc[::-1]}
-    if as_json:
-        from dsd.store.export import as_text
+    told = {name: json.loads(as_text(part, "json")) for name, part in parts.items()}
+    rows = [{"among": name, **row} for name, part in told.items() for row in part]
 
-        said = {name: json.loads(as_text(part, "json")) for name, part in parts.items()}
-        click.echo(json.dumps({"population": population, "regime": study.regime, **said}, indent=2))
-    else:
+    def show() -> None:
         for name, part in parts.items():
             click.echo(f"{name} of {len(table)} networks, {study.note}")
-            _show(part, metric)
-    for line in study.warnings():
-        click.echo(line, err=True)
-    if plot is not None:
-        click.echo(f"Wrote {_draw(parts, metric, population, plot)}", err=as_json)
+            _show(part, error)
+
+    said = {"population": population, "regime": study.regime, "metric": study.metric, **told}
+    form.print(said, rows, show, study.warnings())
+    form.draw(lambda: figure(parts, error, population), population)
 
 
-def _show(part: Any, metric: str) -> None:
+def _show(part: Any, error: str) -> None:
     from dsd.cli.text import si, table
 
     known = [name for name in SHOWN if name in part]
@@ -69,7 +62,7 @@ def _show(part: Any, metric: str) -> None:
             ", ".join(f"{row[name]:g}" for name in names if _there(row[name]))
             for names in letters.values()
         ]
-        rows.append([f"{row[f'error_{metric}']:.2f}", *cells, *stages])
+        rows.append([f"{row[error]:.2f}", *cells, *stages])
     heads = ["error", *known, *(f"{p} by stage" for p in letters)]
     table(heads, rows, left=range(len(known) + 1, len(heads)))
 
@@ -78,22 +71,17 @@ def _there(value: Any) -> bool:
     return value is not None and value == value
 
 
-def _draw(parts: dict[str, Any], metric: str, population: str, plot: str) -> str:
-    from dsd.cli.edf import default_name
+def figure(parts: dict[str, Any], error: str, population: str) -> Figure:
+    """Pictures of the block widths; name -> rows of networks. Raises UsageError without widths."""
     from dsd.errors import UsageError
-    from dsd.plot.files import save, writable
     from dsd.plot.widths import plot_many
 
-    path = writable(plot or default_name("top", [population]))
     rows = {}
     for name, part in parts.items():
         if "w1" not in part or "d1" not in part:
             raise UsageError(f"{population} has no stage widths (d1, w1, ...) to draw.")
-        rows[name] = [
-            (f"{row[f'error_{metric}']:.1f}%", _stages(row)) for row in part.to_dict("records")
-        ]
-    save(plot_many(rows), path)
-    return str(path)
+        rows[name] = [(f"{row[error]:.1f}%", _stages(row)) for row in part.to_dict("records")]
+    return plot_many(rows)
 
 
 def _stages(row: dict[str, Any]) -> list[tuple[int, int]]:

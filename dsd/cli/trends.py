@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.answer import Form, answering
 
 if TYPE_CHECKING:
     from dsd.analysis.trend import Trend
@@ -25,20 +24,10 @@ APART = (
               help="The regimes under which one space was sampled.")  # fmt: skip
 @click.option("--columns", default="", metavar="C1,C2,...",
               help="Columns or expressions.  [of d, b, g, wm, wa, w0 what is there]")  # fmt: skip
-@click.option("--where", default="", metavar="EXPR", help="Only networks that meet this.")
-@click.option("--metric", type=click.Choice(["last", "lowest"]), default="last", show_default=True,
-              help="Error of the last epoch, or the lowest of all.")  # fmt: skip
-@click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95,
-              show_default=True, help="Level of ranges and intervals.")  # fmt: skip
-@click.option("--plot", is_flag=False, flag_value="", default=None, metavar="[FILE]",
-              help="Draw a panel a column: PNG, PDF or SVG by the ending.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a row for a column and regime.")
-@pass_lab
+@answering("where", "prefix", "metric", "confidence")
 def trends(
-    lab: Lab, populations: tuple[str, ...], regimes: str, columns: str, where: str, metric: str,
-    confidence: float, plot: str | None, as_json: bool, as_csv: bool,
-) -> None:  # fmt: skip
+    lab: Lab, populations: tuple[str, ...], regimes: str, columns: str, form: Form, **asked: Any
+) -> None:
     """How the best values of COLUMNS change with compute, over POPULATIONS of several regimes.
 
     Each regime ranks its own networks alone; its best value has the range of `dsd best`. The slope
@@ -49,25 +38,21 @@ def trends(
         dsd trends regnetx --regimes imagenet_200mf,imagenet_400mf,imagenet_800mf --plot
         dsd trends regnetx@imagenet_200mf regnetx@imagenet_3.2gf --columns d,'w4 / w1'
     """
+    from dsd.study import Question
     from dsd.trends import trends_of
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other.")
-    names = _parts(columns)
-    found = trends_of(lab, _references(populations, regimes), names, where, metric, confidence)
-    if as_json:
-        said = {"note": APART, "confidence": confidence, **found.as_dict()}
-        click.echo(json.dumps(said, indent=2))
-    elif as_csv:
-        import pandas as pd
+    question = Question(**asked)
+    found = trends_of(lab, _references(populations, regimes), _parts(columns), question)
 
-        click.echo(pd.DataFrame(list(found.rows())).to_csv(index=False), nl=False)
-    else:
-        _show(found, confidence)
-    for line in found.warnings():
-        click.echo(line, err=True)
-    if plot is not None:
-        click.echo(f"Wrote {_draw(found, populations, plot)}", err=as_json or as_csv)
+    def figure() -> Any:
+        from dsd.plot.trends import plot_trends
+
+        note = f"{found.note}; errors are not compared between regimes"
+        return plot_trends(found.columns, note=note)
+
+    said = {"note": APART, "confidence": question.confidence, **found.as_dict()}
+    form.print(said, found.rows(), lambda: _show(found, question.confidence), found.warnings())
+    form.draw(figure, *populations)
 
 
 def _references(populations: tuple[str, ...], regimes: str) -> list[str]:
@@ -113,16 +98,3 @@ def sentence(name: str, found: Trend) -> str:
         return f"{name}: no trend shown; {slope} ({level})."
     way = "grows" if found.low > 0 else "falls"
     return f"{name} {way} with compute: {slope} ({level})."
-
-
-def _draw(found: Trends, populations: tuple[str, ...], plot: str) -> str:
-    from dsd.cli.edf import default_name
-    from dsd.plot.files import save, writable
-    from dsd.plot.trends import plot_trends
-
-    path = writable(plot or default_name("trends", list(populations)))
-    save(
-        plot_trends(found.columns, note=f"{found.note}; errors are not compared between regimes"),
-        path,
-    )
-    return str(path)

@@ -39,7 +39,7 @@ def plot_best(
             axes.plot(x, errors, ".", color="#333333", markersize=2.2, alpha=0.6, rasterized=False)
             _scale(axes, x[np.isfinite(x)])
             axes.set_xlabel(name)
-            axes.set_ylabel("top-1 error [%]")
+            axes.set_ylabel("top-1 error (%)")
             range_text = f"best {best.best:.4g} [{best.low:.4g}, {best.high:.4g}], n = {best.n}"
             axes.set_title(range_text, fontsize=SMALL, loc="left", pad=3)
         if note:

@@ -27,6 +27,7 @@ def plot_edfs(
     confidence: float = 0.95,
     kind: BandKind | None = "exact",
     note: str = "",
+    weights: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Step curves of the strict EDFs of each population's errors (n,) in percent (RegNet fig. 5).
 
@@ -34,11 +35,14 @@ def plot_edfs(
     gives n [min | mean]; a population without errors keeps its row there. `note` goes below the
     axes in small print, for what all errors share (regime, which epoch). Errors far above the
     bulk, such as chance level, are cut off and counted there. The width fits a paper's column.
+    `weights` (n,), which sum to 1, for each population where networks have some.
 
     Raises DsdError where no population has an error, or one is not finite.
     """
     held = {name: sorted_errors(errors, name) for name, errors in populations.items()}
-    curves = {name: edf(values) for name, values in held.items() if values.size}
+    weigh = weights or {}
+    some = [name for name, values in held.items() if values.size]
+    curves = {name: edf(populations[name], weigh.get(name)) for name in some}
     if not curves:
         raise DsdError(f"No finished network to draw in {', '.join(held) or 'no population'}.")
     bands = {name: band(c, confidence, kind) for name, c in curves.items()} if kind else {}
@@ -46,8 +50,8 @@ def plot_edfs(
     with styled():
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot(xlim=(low, high), ylim=(-0.015, 1.015))
-        for index, (name, values) in enumerate(held.items()):
-            label = f"{name}  {legend(values)}"
+        for index, name in enumerate(held):
+            label = f"{name}  {legend(populations[name], weigh.get(name))}"
             _draw(axes, index, label, curves.get(name))
             _shade(axes, index, curves.get(name), bands.get(name), len(bands))
         _dress(axes)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from dsd.errors import DsdError, UsageError
 from dsd.plot.style import styled
 
+__all__ = ["Figure", "save", "writable"]
+
 # No dates inside: the same figure gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": "dsd"},

@@ -7,28 +7,26 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from dsd.analysis.checks import FloatArray
+from dsd.analysis.search import ExpectedBest
 from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
 
 
-def plot_search(
-    curves: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]], *, note: str = ""
-) -> Figure:
-    """One curve a population: name -> (m, expected best, low, high), each (k,), in percent.
+def plot_search(curves: Mapping[str, ExpectedBest], *, note: str = "") -> Figure:
+    """One curve a population, by name.
 
     m is on a logarithmic axis; the band is shaded. `note` goes below in small print.
     """
     with styled():
         figure = Figure(figsize=(WIDTH, HEIGHT + 0.2), layout="constrained")
         axes = figure.add_subplot()
-        for index, (name, (m, mean, low, high)) in enumerate(curves.items()):
+        for index, (name, one) in enumerate(curves.items()):
             style = look(index)
-            axes.fill_between(m, low, high, color=style.color, alpha=0.18, linewidth=0)
-            axes.plot(m, mean, color=style.color, linestyle=style.dashes, label=name)
+            axes.fill_between(one.m, one.low, one.high, color=style.color, alpha=0.18, linewidth=0)
+            axes.plot(one.m, one.best, color=style.color, linestyle=style.dashes, label=name)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axes.set_xlabel("random networks drawn")
-        axes.set_ylabel("expected best error [%]")
+        axes.set_ylabel("expected best top-1 error (%)")
         axes.legend(loc="upper right")
         if note:
             figure.supxlabel(textwrap.fill(note, LINE), fontsize=SMALL, x=0.02, ha="left")

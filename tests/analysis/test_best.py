@@ -1,4 +1,4 @@
-"""The paper's best ranges, exactly; the closed form against resampling; random search."""
+"""The paper's best ranges, exactly; the closed form against resampling."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from dsd.analysis.best import (
     best_range,
-    expected_best,
-    expected_best_band,
     rank_weights,
     resampled_range,
 )
@@ -60,22 +58,3 @@ def test_a_network_without_the_value_counts_nowhere(errors, random):
 def test_too_few_networks_are_refused():
     with pytest.raises(DsdError, match="3 networks"):
         best_range([1, 2, 3], [1, 2, 3])
-
-
-def test_the_expected_best_is_exact_and_falls():
-    errors = [30.0, 10.0, 20.0]
-    found = expected_best(errors, [1, 2, 1000])
-    every_pair = np.mean([min(a, b) for a in errors for b in errors])
-    assert found == pytest.approx([20.0, every_pair, 10.0])
-
-
-def test_the_band_of_the_expected_best_covers():
-    rng = np.random.default_rng(3)
-    space = 35 + rng.lognormal(2.0, 0.6, 20_000)
-    m = [1, 8]
-    truth = expected_best(space, m)
-    inside = np.zeros(2)
-    for _ in range(200):
-        low, high = expected_best_band(rng.choice(space, 100), m)
-        inside += (low <= truth) & (truth <= high)
-    assert (inside / 200 > 0.89).all(), inside / 200

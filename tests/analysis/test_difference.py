@@ -13,8 +13,8 @@ from dsd.analysis.difference import (
     differences,
     holm,
     mean_difference,
-    median_difference,
     networks_needed,
+    quantile_difference,
     win_interval,
     win_probability,
 )
@@ -103,11 +103,13 @@ def truths(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def test_intervals_cover(n, repeats):
     rng = np.random.default_rng(n)
     a, b = truths(rng)
-    truth = (a.mean() - b.mean(), np.median(a) - np.median(b), win_probability(a, b))
-    inside = np.zeros(3)
+    tenth = np.quantile(a, 0.1) - np.quantile(b, 0.1)
+    truth = (a.mean() - b.mean(), np.median(a) - np.median(b), tenth, win_probability(a, b))
+    inside = np.zeros(4)
     for _ in range(repeats):
         x, y = rng.choice(a, n), rng.choice(b, n)
-        found = (mean_difference(x, y), median_difference(x, y), win_interval(x, y))
+        found = (mean_difference(x, y), quantile_difference(x, y),
+                 quantile_difference(x, y, 0.1), win_interval(x, y))  # fmt: skip
         inside += [i.low <= t <= i.high for i, t in zip(found, truth, strict=True)]
     slack = 0.0 if repeats > 1000 else 0.03
     assert (inside / repeats >= 0.93 - slack).all(), inside / repeats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_the_papers_comparisons(dsd):
     assert "at least" in dsd.fails("compare", "paper/anynetx_a", code=2)
     found = json.loads(dsd("search-efficiency", *names, "--json", "--plot", "s.png"))
     first = found["populations"][0]
-    assert first["m"] == [1, 2, 4, 8, 16, 32, 64]
+    assert first["m"] == [1, 2, 4, 8, 16, 32]
     assert round(first["expected_best"][0], 1) == 49.0
     assert all(a > b for a, b in itertools.pairwise(first["expected_best"]))
 
@@ -60,3 +61,44 @@ def test_times_and_tops_of_a_trained_population(dsd):
     assert [one["error_last"] for one in tops["best"]] == ranked.head(3).tolist()
     assert [one["error_last"] for one in tops["worst"]] == ranked.tail(3).tolist()[::-1]
     assert (dsd.folder / "top-a.png").stat().st_size > 5000
+
+
+def test_parts_shares_quantiles_and_equal_complexity(dsd):
+    for name in ("anynetx_a", "regnetx"):
+        file = str(STUDY / f"{name}.csv")
+        dsd("import", "csv", file, "--name", name[:3], "--error", "error_last")
+    table = pd.read_csv(STUDY / "anynetx_a.csv")
+    found = json.loads(dsd("edf", "any", "--split", "d <= 10", "--quantiles", "0.1", "--below",
+                           "20,22", "--json"))  # fmt: skip
+    first, second = found["populations"]
+    assert (first["name"], second["name"]) == ("any [d <= 10]", "any [not (d <= 10)]")
+    part = table[table.d <= 10].error_last
+    assert first["n"] == len(part)
+    assert first["quantiles"][0]["value"] == pytest.approx(part.quantile(0.1))
+    assert [one["share"] for one in first["below"]] == [(part < 20).mean(), (part < 22).mean()]
+    assert (found["comparisons"][0]["a"], found["comparisons"][0]["b"]) == (
+        first["name"], second["name"],
+    )  # fmt: skip
+
+    options = ("--normalize", "acts", "--bins", "4")
+    out = dsd("edf", "any", "reg", *options, "--plot", "n.svg", "--band", "simultaneous")
+    assert "equal weight of 4 bins of acts" in out
+    assert "lie outside the range of acts that all populations share" in dsd.stderr
+    flat = pd.read_csv(io.StringIO(dsd("edf", "any", "reg", *options, "--csv")))
+    assert (flat.mean_interval_low < flat["mean"]).all()
+    assert "--bins" in dsd.fails("edf", "any", "reg", "--normalize", "acts", "--bins", "90", code=1)
+    assert "between 0 and 1" in dsd.fails("edf", "any", "--quantiles", "2", code=2)
+    assert "numbers between commas" in dsd.fails("edf", "any", "--below", "low", code=2)
+    assert "same for all" in dsd.fails("edf", "any", "--split", "stages", code=2)
+    assert "Did you mean" in dsd.fails("edf", "any", "--split", "flop", code=2)
+    pair = json.loads(dsd("compare", "any", "reg", "--quantiles", "0.1", "--json"))["comparisons"]
+    low, high = pair[0]["quantile_differences"][0]["interval"]
+    assert 0 < low < pair[0]["quantile_differences"][0]["value"] < high
+    assert "\nreg," in dsd("search-efficiency", "any", "reg", "--csv")
+    closed, drawn = (
+        json.loads(dsd("best", "any", "d", *more, "--json"))["columns"][0]
+        for more in ((), ("--resample", "20000"))
+    )
+    assert (closed["low"], closed["best"], closed["high"]) == (
+        drawn["low"], drawn["best"], drawn["high"],
+    )  # fmt: skip
