@@ -76,6 +76,14 @@ def resampled_range(
     return BestRange(low, high, best, confidence, n, m)
 
 
+def drawn_bests(
+    x: ArrayLike, errors: ArrayLike, count: int, rng: np.random.Generator
+) -> FloatArray:
+    """x (count,) of the best network of so many draws of `best_range`'s empirical bootstrap."""
+    values, ranked = _ranked(x, errors)
+    return values[rng.choice(ranked, count, p=rank_weights(len(ranked)))]
+
+
 def _ranked(x: ArrayLike, errors: ArrayLike) -> tuple[FloatArray, Any]:
     """x of the networks that have one, and their order by error."""
     values, wrong = np.asarray(x, dtype=float), np.asarray(errors, dtype=float)

@@ -18,6 +18,7 @@ from dsd.cli.demo import demo
 from dsd.cli.doctor import doctor
 from dsd.cli.edf import edf
 from dsd.cli.export import export
+from dsd.cli.fit import fit
 from dsd.cli.imports import imports
 from dsd.cli.init import init
 from dsd.cli.launch import launch
@@ -34,6 +35,7 @@ from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
 from dsd.cli.top import top
+from dsd.cli.trends import trends
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -56,8 +58,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, report, cancel, retry, pause, resume, delete, note,
-    tag, imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, top, fit, trends, report, cancel, retry, pause, resume,
+    delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

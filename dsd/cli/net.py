@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,18 +15,28 @@ if TYPE_CHECKING:
 
 PARAMETERS = ("d", "w", "w0", "wa", "wm", "b", "g")
 NEEDS = {"regnet": ("d", "w0", "wa", "wm", "g"), "anynet": ("d", "w", "b", "g")}
+OPTIONS = (
+    click.option("--d", metavar="D", help="Blocks: in all (regnet), or one number a stage."),
+    click.option("--w", metavar="W,...", help="Channels of each stage (anynet)."),
+    click.option("--w0", type=float, help="Initial width (regnet)."),
+    click.option("--wa", type=float, help="Slope (regnet)."),
+    click.option("--wm", type=float, help="Width multiplier (regnet)."),
+    click.option("--b", metavar="B", help="Bottleneck ratio w / w_b.  [regnet: 1]"),
+    click.option("--g", metavar="G", help="Channels per group."),
+    click.option("--block", type=click.Choice(["X", "Y", "R", "V", "VR"]), help="Block.  [X]"),
+)
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what describes a network beside its name; `network_from` reads it."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("name")
-@click.option("--d", metavar="D", help="Blocks: in all (regnet), or one number a stage.")
-@click.option("--w", metavar="W,...", help="Channels of each stage (anynet).")
-@click.option("--w0", type=float, help="Initial width (regnet).")
-@click.option("--wa", type=float, help="Slope (regnet).")
-@click.option("--wm", type=float, help="Width multiplier (regnet).")
-@click.option("--b", metavar="B", help="Bottleneck ratio w / w_b.  [regnet: 1]")
-@click.option("--g", metavar="G", help="Channels per group.")
-@click.option("--block", type=click.Choice(["X", "Y", "R", "V", "VR"]), help="Block.  [X]")
+@network_options
 @click.option("--resolution", default=224, show_default=True, type=click.IntRange(1),
               help="Image side in pixels.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -46,7 +57,7 @@ def net(
         dsd net regnet --d 22 --w0 24 --wa 24.48 --wm 2.54 --g 16
         dsd net anynet --d 1,2,7,12 --w 32,64,160,400 --b 1,1,1,1 --g 16,16,16,16
     """
-    arch = _network(name, block, {k: v for k, v in given.items() if v is not None})
+    arch = network_from(name, block, {k: v for k, v in given.items() if v is not None})
     record = describe(arch, name, resolution)
     if as_json:
         click.echo(json.dumps(record))
@@ -65,18 +76,19 @@ def describe(arch: Arch, name: str, resolution: int) -> dict[str, Any]:
             "d": arch.d, "stages": stages, **cost(arch, resolution).as_dict()}  # fmt: skip
 
 
-def _network(name: str, block: str | None, given: dict[str, Any]) -> Arch:
+def network_from(name: str, block: str | None, given: dict[str, Any]) -> Arch:
+    """A published network, or `regnet` or `anynet` by what is given. Raises UsageError."""
     from dsd.space import networks
 
     if name not in NEEDS:
         if given or block:
             flags = ", ".join(f"--{key}" for key in [*given, *(["block"] if block else [])])
-            raise UsageError(f"{flags}: only for `dsd net regnet` and `dsd net anynet`.")
+            raise UsageError(f"{flags}: only for the networks `regnet` and `anynet`.")
         return networks.published_network(name)
     missing = [f"--{key}" for key in NEEDS[name] if key not in given]
     odd = [f"--{key}" for key in given if key not in (*NEEDS[name], "b")]
     if missing or odd:
-        raise UsageError(f"dsd net {name}: missing {', '.join(missing) or 'nothing'}; "
+        raise UsageError(f"Network {name}: missing {', '.join(missing) or 'nothing'}; "
                          f"of no use {', '.join(odd) or 'nothing'}.")  # fmt: skip
     if name == "regnet":
         numbers: dict[str, Any] = {

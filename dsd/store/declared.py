@@ -57,15 +57,21 @@ def stored_regime(store: Store, name: str) -> dict[str, Any]:
     return _flat(json.loads(text))
 
 
-def regime_differences(store: Store, one: str, other: str, most: int = 4) -> str:
-    """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28"."""
+def regime_differences(
+    store: Store, one: str, other: str, most: int = 4, beside: str = "\0"
+) -> str:
+    """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28".
+
+    Keys that start with `beside` (such as "band.") are left out.
+    """
     with reading(store) as connection:
         columns = select(Regime.name, Regime.text).where(Regime.name.in_((one, other)))
         texts = {row.name: _flat(json.loads(row.text)) for row in connection.execute(columns)}
     if len(texts) < 2:  # an import's label stands for conditions that nobody wrote down here
         return ""
     a, b = texts[one], texts[other]
-    keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+    differ = (key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key))
+    keys = [key for key in differ if not key.startswith(beside)]
     said = [f"{key} {a.get(key)} and {b.get(key)}" for key in keys[:most]]
     more = [f"{len(keys) - most} more"] if len(keys) > most else []
     return ", ".join([*said, *more])
