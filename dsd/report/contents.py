@@ -17,6 +17,7 @@ from dsd.analysis.verdict import sentence
 from dsd.errors import DsdError
 from dsd.lineage import Step, lineage
 from dsd.study import Question, Study, scored_table, study_of
+from dsd.trends import Trends, trends_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,7 @@ class Contents:
     steps: tuple[Step, ...]
     pairs: tuple[Difference, ...]
     regime: dict[str, Any]
+    trends: dict[str, Trends]
 
     def summary(self) -> Iterator[str]:
         """The answer in sentences, the most important first."""
@@ -93,7 +95,8 @@ def contents(
         raise DsdError(f"{short[0]} has one network with an error: a report needs 2 at least.")
     parts = tuple(_part(lab, one.name, question, columns) for one in study.populations)
     pairs = differences(study.errors, study.confidence) if len(parts) > 1 else ()
-    return Contents(study, parts, tuple(lineage(lab, study)), pairs, _regime(lab, parts))
+    steps, trends = tuple(lineage(lab, study)), dict(_trends(lab, parts, question))
+    return Contents(study, parts, steps, pairs, _regime(lab, parts), trends)
 
 
 def _part(lab: Lab, name: str, question: Question, columns: Sequence[str]) -> Part:
@@ -147,6 +150,19 @@ def _origin(population: Population) -> dict[str, Any]:
         said |= {"first started": table["started"].min(), "last finished": table["finished"].max()}
     said["space"] = json.dumps(population.declared)
     return said
+
+
+def _trends(lab: Lab, parts: Sequence[Part], question: Question) -> Iterator[tuple[str, Trends]]:
+    """Of each sampled space that the database also holds, trained, under other regimes."""
+    from dsd.store.populations import populations
+
+    spaces = dict.fromkeys(row.space for part in parts for row in lab.population(part.name).rows)
+    every = populations(lab.reader) if spaces else []
+    for space in spaces:
+        names = dict.fromkeys(f"{row.space}@{row.regime}" for row in every if row.space == space)
+        trained = [name for name in names if len(lab.population(name).scored) >= FEWEST]
+        if len(trained) > 1:
+            yield space, trends_of(lab, trained, question=question)
 
 
 def _regime(lab: Lab, parts: Sequence[Part]) -> dict[str, Any]:

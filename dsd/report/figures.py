@@ -13,6 +13,7 @@ from dsd.plot.edf import plot_edfs
 from dsd.plot.hover import mark, svg
 from dsd.plot.learning import plot_learning
 from dsd.plot.search import plot_search
+from dsd.plot.trends import plot_trends
 from dsd.plot.widths import plot_many, stages_of
 from dsd.report.contents import Contents, Part
 from dsd.where import values
@@ -70,6 +71,16 @@ def best_ranges(contents: Contents) -> Iterator[Drawing]:
             points[f"best-{i}-{k}"] = (i, mark(axes, x, part.errors, f"best-{i}-{k}"))
         text = "Shaded: the range that holds the best networks; line: the likeliest best."
         yield Drawing(part.name, text, svg(figure, f"best{i}"), points)
+
+
+def trends(contents: Contents) -> Iterator[Drawing]:
+    """The best values of a space against compute."""
+    for i, (space, found) in enumerate(contents.trends.items()):
+        text = (
+            f"Best values of {', '.join(found.names)} against compute, with their ranges. Each "
+            "regime ranks its own networks; errors are not compared between regimes."
+        )
+        yield Drawing(f"Trends: {space}", text, svg(plot_trends(found.columns), f"trends{i}"))
 
 
 def learning(contents: Contents) -> Drawing | None:

@@ -28,6 +28,7 @@ def page(contents: Contents) -> str:
         "distributions": figures.distributions(contents),
         "search": figures.random_search(contents),
         "ranges": list(figures.best_ranges(contents)),
+        "trends": list(figures.trends(contents)),
         "learning": figures.learning(contents),
         "networks": list(figures.networks(contents)),
     }

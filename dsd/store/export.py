@@ -80,6 +80,8 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place at the end. Raises DsdError if it cannot."""
+    if not path.parent.is_dir():
+        raise DsdError(f"{path}: no folder {path.parent} to write into; make it first.")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
