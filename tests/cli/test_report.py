@@ -26,7 +26,7 @@ def test_a_page_of_imports_and_one_line_for_what_is_wrong(dsd):
     assert "anynetx_a is worse than regnetx" in html
     assert 'id="trends"' not in html
     assert "make it first" in dsd.fails("report", "regnetx", "-o", "none/r.html", code=1)
-    assert "No population" in dsd.fails("report", "regnet_x", code=1)
+    assert "holds no population of regnet_x" in dsd.fails("report", "regnet_x", code=1)
     assert "Did you mean" in dsd.fails("report", "regnetx", "--column", "wmm", code=2)
 
 
