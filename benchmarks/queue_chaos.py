@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parent.parent)  # not this folder: its queue.py hides another
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the accidents are those of the tests
 
 from tests.store import chaos
 from tests.store.server import NoServer, running_server

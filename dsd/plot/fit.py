@@ -95,4 +95,4 @@ def _scatter(axes: Axes, e_fit: FloatArray, errors: FloatArray, best: BestRange 
     axes.plot(e_fit, errors, ".", color="#333333", markersize=2.2, alpha=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("fit error e_fit")
-    axes.set_ylabel("top-1 error [%]")
+    axes.set_ylabel("top-1 error (%)")

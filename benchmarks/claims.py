@@ -1,7 +1,7 @@
 """The queue and the readers: claims a second with many processes, and commands on a large database.
 
-    python benchmarks/queue.py                  # PostgreSQL, too, where DSD_BENCH_PG is a URL
-    python benchmarks/queue.py --runs 500 --skip-large
+    python benchmarks/claims.py                  # PostgreSQL, too, where DSD_BENCH_PG is a URL
+    python benchmarks/claims.py --runs 500 --skip-large
 
 A claim and its finish are the whole work of a process here; a worker does one of each in minutes.
 The large database has 100,000 networks in two populations and 1,000,000 epochs.
@@ -9,15 +9,12 @@ The large database has 100,000 networks in two populations and 1,000,000 epochs.
 
 from __future__ import annotations
 
-import sys
-
-del sys.path[0]  # this folder: its queue.py would stand for the standard library's
-
 import argparse
 import multiprocessing
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
