@@ -191,15 +191,18 @@ def _shrink(
     dataset: str, folder: Path, given: Path | None, preparation: Preparation,
     without_unreadable: bool, jobs: int | None,
 ) -> None:  # fmt: skip
+    from dsd.train.describe import fingerprint
     from dsd.train.listing import fingerprint_of
     from dsd.train.places import images_in, place
     from dsd.train.prepare import Unreadable, prepare
-    from dsd.train.prepared import checked
+    from dsd.train.prepared import read_manifest
 
     source = (given or place(dataset, folder)).absolute()
     listings = images_in(source)
     target = folder.absolute() / f"{dataset}-{preparation.suffix}"
-    manifest = checked(target, target.name) if target.is_dir() else None
+    manifest = read_manifest(target)
+    if manifest:
+        fingerprint(target.name, target)
     if manifest and manifest.source != fingerprint_of(*listings):
         raise DsdError(f"{target} was made from other images: {manifest.source}. Move it away.")
     done = manifest is not None

@@ -17,7 +17,7 @@ from dsd.train import official, prepared
 from dsd.train.folders import Folder, readers
 from dsd.train.held import FORMAT, Held, in_common
 from dsd.train.images import Images, as_tested, as_trained, tensor_of
-from dsd.train.listing import fingerprint_of, splits_of
+from dsd.train.listing import fingerprint_of
 from dsd.train.mapped import Mapped, mapped
 from dsd.train.places import OFFICIAL, SHIPPED, DatasetMissing, check, place
 
@@ -53,7 +53,7 @@ def load(regime: Regime, folder: Path, device: torch.device) -> Dataset:
     if manifest and manifest.preparation.kind == "uint8":
         _agree(regime, len(manifest.classes), 3)
         return Dataset(*mapped(root, manifest, regime, device), manifest.fingerprint)
-    train, test = splits_of(root)
+    train, test = prepared.images_of(root, manifest)
     _agree(regime, len(train.classes), 3)
     mark = manifest.fingerprint if manifest else fingerprint_of(train, test)
     splits = [

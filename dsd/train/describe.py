@@ -12,9 +12,9 @@ from dsd.errors import DsdError
 from dsd.regime import Regime
 from dsd.train import official
 from dsd.train.files import size_of
-from dsd.train.listing import fingerprint_of, splits_of
+from dsd.train.listing import fingerprint_of
 from dsd.train.places import OFFICIAL, SHIPPED, DatasetMissing, candidates, place
-from dsd.train.prepared import MANIFEST, checked
+from dsd.train.prepared import MANIFEST, checked, images_of
 
 
 @dataclass(frozen=True)
@@ -75,4 +75,7 @@ def fingerprint(dataset: str, root: Path) -> str:
     if dataset in OFFICIAL:
         return official.mark(official.read(dataset, root))
     manifest = checked(root, dataset)
-    return manifest.fingerprint if manifest else fingerprint_of(*splits_of(root))
+    if manifest and manifest.preparation.kind == "uint8":
+        return manifest.fingerprint
+    listings = images_of(root, manifest)
+    return manifest.fingerprint if manifest else fingerprint_of(*listings)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsd.errors import DsdError
-from dsd.train.listing import fingerprint, splits_of
+from dsd.train.listing import Listing, fingerprint, splits_of
 
 MANIFEST = "prepared.json"
 FORMAT = 1
@@ -99,10 +99,11 @@ def read_manifest(root: Path) -> Manifest | None:
 
 
 def checked(root: Path, dataset: str) -> Manifest | None:
-    """The manifest of a prepared set that is whole, by its files' names and sizes.
+    """The manifest of a folder; None if it has none, and so holds images as they came.
 
-    Raises DsdError where it is not, or where another dataset's name was asked for: what was done
-    to the images would not stand in the regime.
+    Raises DsdError where a map is not whole, by the sizes of its files (`images_of` looks at a
+    copy's), or where another dataset's name was asked for: what was done to the images would not
+    stand in the regime.
     """
     manifest = read_manifest(root)
     if manifest is None:
@@ -112,29 +113,34 @@ def checked(root: Path, dataset: str) -> Manifest | None:
             f"{root} holds the prepared set '{manifest.name}', not '{dataset}': a regime has to say"
             f' so by dataset = "{manifest.name}" (and the folder has to have that name).'
         )
-    wrong = _amiss(root, manifest)
-    if wrong:
-        raise DsdError(f"{root} is not the set that its manifest describes: {wrong} "
-                       f"`dsd data verify {dataset}` names the files.")  # fmt: skip
+    if manifest.preparation.kind == "uint8":
+        _refuse(root, manifest, _map_amiss(root, manifest))
     return manifest
 
 
-def _amiss(root: Path, manifest: Manifest) -> str:
-    if manifest.preparation.kind == "jpeg":
-        for split, found, names, count in zip(
-            SPLITS, splits_of(root), manifest.names, manifest.counts, strict=True
-        ):
-            if found.digest != names:
-                return (
-                    f"{split}/ has {len(found.files)} images, should have {count}, or other ones."
-                )
-        return ""
+def images_of(root: Path, manifest: Manifest | None) -> tuple[Listing, Listing]:
+    """The images of a folder. Raises DsdError where a copy's are not those of its manifest."""
+    listings = splits_of(root)
+    if manifest:
+        parts = zip(SPLITS, listings, manifest.names, manifest.counts, strict=True)
+        for split, found, names, count in parts:
+            there = f"{split}/ has {len(found.files)} images, should have {count}, or other ones."
+            _refuse(root, manifest, there if found.digest != names else "")
+    return listings
+
+
+def _refuse(root: Path, manifest: Manifest, wrong: str) -> None:
+    if wrong:
+        raise DsdError(f"{root} is not the set that its manifest describes: {wrong} "
+                       f"`dsd data verify {manifest.name}` names the files.")  # fmt: skip
+
+
+def _map_amiss(root: Path, manifest: Manifest) -> str:
     for split, slots in zip(SPLITS, manifest.slots, strict=True):
-        wanted = {map_file(root, split): slots * manifest.preparation.row}
-        for path, size in wanted.items():
-            there = path.stat().st_size if path.is_file() else 0
-            if there != size:
-                return f"{path.name} has {there} bytes, should have {size}."
+        path, size = map_file(root, split), slots * manifest.preparation.row
+        there = path.stat().st_size if path.is_file() else 0
+        if there != size:
+            return f"{path.name} has {there} bytes, should have {size}."
         if not labels_file(root, split).is_file():
             return f"{labels_file(root, split).name} is missing."
     return ""
