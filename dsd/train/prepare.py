@@ -88,9 +88,9 @@ def prepare(
                  for split in zip(SPLITS, listings, images, strict=True)]  # fmt: skip
         manifest = _manifest(target.name, preparation, listings, parts, missing)
         write_whole(root / MANIFEST, lambda file: file.write(manifest.as_json().encode()))
-        shutil.rmtree(root / "chunks")
-        (root / "lock").unlink()
         rename_folder(root, target)
+        (target / "lock").unlink()
+    shutil.rmtree(target / "chunks", ignore_errors=True)
     return manifest
 
 
@@ -108,7 +108,7 @@ def _make_room(root: Path, preparation: Preparation, listings: Sequence[Listing]
         return
     files = [map_file(root, split) for split in SPLITS]
     sizes = [len(listing.files) * preparation.row for listing in listings]
-    held = sum(file.stat().st_blocks * 512 for file in files if file.exists())
+    held = sum(getattr(file.stat(), "st_blocks", 0) * 512 for file in files if file.exists())
     free = shutil.disk_usage(root).free
     if sum(sizes) - held > free:
         raise DsdError(f"{root.parent} has {free / 1e9:.1f} GB free; these images take "
