@@ -15,7 +15,7 @@ import pytest
 
 from dsd.train.held import Held, in_common
 
-MEGABYTES = 64
+MEGABYTES = 24
 PROCESS = """
 import sys, time; from pathlib import Path
 import numpy as np
@@ -23,7 +23,7 @@ from dsd.train.held import Held, in_common
 def make():
     print("made", flush=True)
     rng = np.random.default_rng(0)
-    return Held({"images": rng.integers(0, 256, (64, 1 << 20), dtype=np.uint8)}, "mark")
+    return Held({"images": rng.integers(0, 256, (24, 1 << 20), dtype=np.uint8)}, "mark")
 held = in_common(Path(sys.argv[1]), make)
 print(held.arrays["images"].sum(), held.fingerprint, flush=True)
 sys.stdin.read()
