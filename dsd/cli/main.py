@@ -13,6 +13,7 @@ from dsd.cli.best import best
 from dsd.cli.compare import compare
 from dsd.cli.complexity import complexity
 from dsd.cli.count import count
+from dsd.cli.data import data
 from dsd.cli.db import db
 from dsd.cli.demo import demo
 from dsd.cli.doctor import doctor
@@ -59,7 +60,7 @@ def cli() -> None:
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
     lineage, search_efficiency, complexity, top, fit, trends, report, cancel, retry, pause, resume,
-    delete, note, tag, imports, export, db, doctor, demo,
+    delete, note, tag, imports, export, data, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -25,7 +25,7 @@ def regimes(regime: str | None, as_json: bool) -> None:
     """
     from dsd.regime import load_regime
 
-    found = [load_regime(regime)] if regime else _readable()
+    found = [load_regime(regime)] if regime else readable()
     if as_json:
         click.echo(json.dumps([_record(one) for one in found], indent=2))
     elif regime:
@@ -34,7 +34,7 @@ def regimes(regime: str | None, as_json: bool) -> None:
         _list(found)
 
 
-def _readable() -> list[Regime]:
+def readable() -> list[Regime]:
     """The regimes that can be read; what ails the others goes to the error stream."""
     from dsd.errors import UsageError
     from dsd.regime import load_regime, regime_names

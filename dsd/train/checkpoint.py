@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import time
 import zipfile
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dsd.train.files import write_whole
 from dsd.train.loop import Epoch, Session
 
 EVERY_S = 10.0  # at most so much training is lost, or an epoch where that takes longer
@@ -76,19 +76,11 @@ class Checkpoint:
             "model": session.model.state_dict(),
             "optimizer": session.optimizer.state_dict(),
         }
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-            _sync_folder(self.path.parent)
+            write_whole(self.path, lambda file: torch.save(state, file))
         except (OSError, RuntimeError) as error:
             self.say(f"No checkpoint written to {self.path.parent}: {_first_line(error)}")
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
         self.saved = time.monotonic()
 
     def remove(self) -> None:
@@ -99,17 +91,6 @@ class Checkpoint:
 
 class Unusable(Exception):
     """A checkpoint cannot be used; the model may hold parts of it and is to be built anew."""
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where folders can be synced."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 import dsd
 from dsd.errors import DsdError, UsageError
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+from dsd.train.memory import keep_freed_memory
 
 
 def pick_device(gpu: int | None = None, cpu: bool = False) -> torch.device:
@@ -45,18 +42,6 @@ def prepare(device: torch.device) -> None:
         keep_freed_memory()
     else:
         torch.cuda.set_device(device)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse the buffers of a step instead of returning them to the kernel.
-
-    A wide network otherwise spends a fifth of its time on page faults. Elsewhere than on glibc
-    nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def device_name(device: torch.device) -> str:

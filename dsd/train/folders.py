@@ -5,32 +5,19 @@ Worker processes decode, crop to the resolution and flip; the rest is batched on
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from dsd.errors import DsdError
 from dsd.regime import Augment
 from dsd.train.images import shuffled, whole_batches
+from dsd.train.listing import Listing, UnreadableImage, read_image
 from dsd.train.seeds import derive
-
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The image files of a split, by class and name, and a digest of their names and sizes."""
-
-    files: tuple[tuple[str, int], ...]  # path, label
-    classes: tuple[str, ...]
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +29,7 @@ class Folder:
     augment: Augment
     device: torch.device
     training: bool
+    readers: int = 0  # processes that read beside the one that trains
     augmented: ClassVar[bool] = True  # crop and flip happen while reading
 
     def __len__(self) -> int:
@@ -54,7 +42,10 @@ class Folder:
         else:
             order = whole_batches(shuffled(len(self), seed, torch.device("cpu")), size)
         self._plan.order, self._plan.seed = order, seed or 0
-        for images, labels in self._loader:
+        for batch in self._loader:
+            if isinstance(batch, UnreadableImage):
+                raise batch
+            images, labels = batch
             yield (
                 images.to(self.device, non_blocking=True),
                 labels.to(self.device, non_blocking=True),
@@ -67,16 +58,23 @@ class Folder:
     @cached_property
     def _loader(self) -> Any:
         on_gpu = self.device.type == "cuda"
-        # On the CPU a worker owns one core: helpers would only take it from its neighbours.
-        helpers = min(16, os.cpu_count() or 1) if on_gpu else 0
         return torch.utils.data.DataLoader(
             _Reader(self),
             batch_sampler=self._plan,
-            num_workers=helpers,
+            collate_fn=_collated,
+            num_workers=self.readers,
             pin_memory=on_gpu,
-            persistent_workers=helpers > 0,
+            persistent_workers=self.readers > 0,
             generator=torch.Generator(),  # else it draws from the stream of the network's weights
         )
+
+
+def readers(device: torch.device) -> int:
+    """Reading processes for a worker on this device.
+
+    On the CPU a worker owns one core: they would only take it from its neighbours.
+    """
+    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 
 class _Plan:
@@ -93,8 +91,19 @@ class _Plan:
         return ([(index, self.seed) for index in batch.tolist()] for batch in self.order)
 
 
-class _Reader(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """What a loading process runs: (index, seed) -> image (3, r, r) uint8 and label."""
+def _collated(items: list[Any]) -> Any:
+    """A batch, or why there is none: raised in a loading process, it would lose its file's name."""
+    for item in items:
+        if isinstance(item, UnreadableImage):
+            return item
+    return torch.utils.data.default_collate(items)
+
+
+class _Reader(torch.utils.data.Dataset[Any]):
+    """What a loading process runs: (index, seed) -> image (3, r, r) uint8 and label.
+
+    Of an image that cannot be read, the error.
+    """
 
     def __init__(self, split: Folder) -> None:
         self.files = split.listing.files
@@ -103,11 +112,14 @@ class _Reader(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | UnreadableImage:
         path, label = self.files[key[0]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(key[1], key[0]))
-            return self.transform(read_image(path)), label
+            try:
+                return self.transform(read_image(path)), label
+            except UnreadableImage as error:
+                return error
 
 
 def transform(augment: Augment, resolution: int, training: bool) -> Any:
@@ -126,29 +138,3 @@ def transform(augment: Augment, resolution: int, training: bool) -> Any:
     if training and augment.flip:
         steps += [v2.RandomHorizontalFlip()]
     return v2.Compose([*steps, v2.PILToTensor()])
-
-
-def read_image(path: str) -> Any:
-    """The image as RGB. Raises DsdError, with the file's name, if it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DsdError(f"{path}: not a readable image: {error}") from None
-
-
-def listed(folder: Path) -> Listing:
-    """Every image of a split, classes and files in alphabetical order. Raises DsdError if none."""
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    files: list[tuple[str, int]] = []
-    digest = hashlib.sha256()
-    for label, name in enumerate(classes):
-        for entry in sorted(os.scandir(folder / name), key=lambda entry: entry.name):
-            if entry.name.lower().endswith(SUFFIXES):
-                files.append((entry.path, label))
-                digest.update(f"{name}/{entry.name} {entry.stat().st_size}\n".encode())
-    if not files:
-        raise DsdError(f"{folder}: no images; needs {folder}/<class>/<image>.JPEG (or .png ...).")
-    return Listing(tuple(files), tuple(classes), digest.hexdigest()[:16])

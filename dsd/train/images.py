@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dsd.regime import Regime
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ def shuffled(count: int, seed: int, device: torch.device) -> Tensor:
 def whole_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
     """`order` cut into batches, the short last one dropped unless it is the only one."""
     return order[: max(len(order) // size * size, min(len(order), size))].split(size)
+
+
+def tensor_of(array: Any) -> Tensor:
+    """The same memory as a tensor. Of an array that is mapped read-only: not to be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def as_trained(pixels: Tensor, regime: Regime) -> Tensor:
+    """Training images before they are augmented: at the resolution, unless crops set it."""
+    if regime.augment.crop == "random-resized":
+        return padded(pixels, regime.resolution)
+    return fitted(pixels, regime.resolution)
+
+
+def as_tested(pixels: Tensor, regime: Regime) -> Tensor:
+    """Resized and cropped as the regime tests; without either, fitted like the training images."""
+    augment = regime.augment
+    if not augment.test_resize and not augment.test_crop:
+        return fitted(pixels, regime.resolution)
+    crop = augment.test_crop or regime.resolution
+    scaled = resized(pixels, augment.test_resize) if augment.test_resize else pixels
+    return center_cropped(padded(scaled, crop), crop)
 
 
 def fitted(pixels: Tensor, resolution: int) -> Tensor:

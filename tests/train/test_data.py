@@ -17,10 +17,11 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as one
 
 from dsd.errors import DsdError
-from dsd.train import folders
+from dsd.train import listing, official
 from dsd.train.data import SHIPPED, DatasetMissing, check, load
-from dsd.train.folders import Folder, listed
+from dsd.train.folders import Folder
 from dsd.train.images import Images, fitted, resized
+from dsd.train.listing import listed
 from tests.train.conftest import make_regime
 
 SHIPPED_FILE = SHIPPED["fashion-mnist-5k"]
@@ -93,7 +94,7 @@ def test_a_missing_dataset_says_where_it_looked_and_what_to_set(name, tmp_path, 
     assert "DSD_DATA" in message
     assert "\n" not in message
     official = name not in ("imagenet", "flowers")
-    assert ("torchvision.datasets." in message) == official
+    assert (f"dsd data prepare {name}" in message) == official
     assert ("train/<class>/*.JPEG" in message) != official
     with pytest.raises(DatasetMissing, match="not found"):
         load(regime, Path("pictures"), torch.device("cpu"))
@@ -122,10 +123,22 @@ def test_official_files_are_read_through_torchvision(tmp_path, cpu, monkeypatch)
     (folder / "batches.meta").write_bytes(pickle.dumps(names))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    monkeypatch.setitem(official.KNOWN, "cifar10", "120 images, 10 classes, ")
     data = load(make_regime(dataset="cifar10", resolution=32, **COLOUR), tmp_path, cpu)
     assert data.train.pixels.shape == (100, 3, 32, 32)
     assert np.array_equal(data.test.pixels.flatten(1).numpy(), rows["test_batch"])
     assert data.fingerprint.startswith("120 images, 10 classes, ")
+
+    binary = tmp_path / "cifar-10-batches-bin"
+    binary.mkdir()
+    digests = {}
+    for name, content in rows.items():
+        labelled = np.hstack([np.arange(20, dtype=np.uint8)[:, None] % 10, content]).tobytes()
+        (binary / f"{name}.bin").write_bytes(labelled)
+        digests[f"{name}.bin"] = hashlib.sha1(labelled).hexdigest()
+    monkeypatch.setitem(official.BINARY, binary.name, digests)
+    same = official.mark(official.read("cifar10", binary))
+    assert same == data.fingerprint  # whichever version the authors' images were taken from
 
 
 @pytest.mark.parametrize(
@@ -223,4 +236,4 @@ def test_a_folder_without_images_is_said(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(DsdError, match="no images"):
         listed(tmp_path)
-    assert ".jpeg" in folders.SUFFIXES
+    assert ".jpeg" in listing.SUFFIXES
