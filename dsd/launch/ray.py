@@ -19,6 +19,10 @@ from dsd.store.queue import pending
 from dsd.store.workers import rescue_dead
 
 LOCAL = "local"
+# Ray has this switch for systems whose firewalls ask; it is the only one that keeps a Ray of one
+# machine from listening on the network. And a lab's Ray tells its maker nothing unless asked to.
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+SOON = {"RAY_NUM_REDIS_GET_RETRIES": "3"}  # a head that does not answer, or refuses the token
 LOOK_S = 1.0  # between looks at the database and at the actors
 RESCUE_S = 10.0
 AWAY_S = 600.0  # as long as a worker waits for a database
@@ -51,15 +55,14 @@ class Need:
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """Joined to a Ray cluster, or to one of this process alone on the loopback. Raises DsdError."""
+    for key, value in (ON_LOOPBACK if address == LOCAL else SOON).items():
+        os.environ.setdefault(key, value)  # Ray reads them when it is imported
     ray = _imported(address)
-    given: dict[str, Any] = {"address": address}
-    if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        given |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    else:
+    own = {"include_dashboard": False} if address == LOCAL else {}
+    if address != LOCAL:
         _reach(address)
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **given)
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:
         said = next((line for line in str(error).splitlines() if line.strip()), "")
         raise DsdError(f"Ray at {address}: {said or type(error).__name__}") from None

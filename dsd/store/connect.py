@@ -7,7 +7,7 @@ import os
 import sqlite3
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc
 
 from dsd.errors import DsdError
 
@@ -15,13 +15,22 @@ BUSY_SECONDS = 60
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
-def database_engine(url: URL, write: bool = True, foreign_keys: bool = True) -> Engine:
-    """An engine on `url`; without `write` its transactions cannot change anything."""
+def database_engine(
+    url: URL, write: bool = True, foreign_keys: bool = True, pooled: bool = True
+) -> Engine:
+    """An engine on `url`; without `write` its transactions cannot change anything.
+
+    Unless `pooled` a connection to a server lasts one transaction.
+    """
     options: dict[str, Any] = {"json_serializer": _to_json}
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, write, foreign_keys, options)
-    options |= {"pool_size": 2, "max_overflow": 2, "pool_pre_ping": True, "pool_timeout": 60}
-    options |= {"connect_args": {"connect_timeout": 10, "application_name": "dsd"}}
+    pool = {"pool_size": 2, "max_overflow": 2, "pool_pre_ping": True, "pool_timeout": 60}
+    options |= pool if pooled else {"poolclass": NullPool}
+    # A prepared statement belongs to one connection of the server, which a pooler between gives
+    # to another client after each transaction.
+    options |= {"connect_args": {"connect_timeout": 10, "application_name": "dsd",
+                                 "prepare_threshold": None}}  # fmt: skip
     if not write:
         view = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         options["execution_options"] = view

@@ -20,10 +20,12 @@ import pytest
 
 import dsd as package
 from dsd.launch.keeper import Keeper
+from dsd.launch.ray import ON_LOOPBACK
 from tests.store.server import NoServer, Server, running_server
 
 ON_CPU = ("--gpus-per-worker", "0")
 PASSWORD = "opensesame"
+TOKEN = secrets.token_hex(16)  # one for all clusters here: Ray reads it once a process
 
 
 def test_what_it_is_given_is_checked_first(tiny: Any) -> None:
@@ -96,11 +98,9 @@ class TwoNodes:
 
 @pytest.fixture
 def two_nodes(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
-    token = secrets.token_hex(16)
-    for key, value in {"MODE": "token", "TOKEN": token}.items():
-        monkeypatch.setenv(f"RAY_AUTH_{key}", value)
-        tiny.environment[f"RAY_AUTH_{key}"] = value
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for key, value in {**ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(key, value)
+        tiny.environment[key] = value
     nodes = TwoNodes()
     yield nodes
     nodes.cluster.shutdown()
