@@ -185,7 +185,6 @@ class Play:
 def played(url: str, pooled: bool, fleet: Fleet, claims: list[Claim], start: float, end: float,
            threads: int, answers: Any) -> None:  # fmt: skip
     """One process of the generator."""
-    os.nice(5)  # the server comes first
     store = open_store(url, pooled=pooled)
     with reading(store), writing(store):
         pass  # what a worker pays once is not measured

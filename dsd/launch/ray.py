@@ -64,8 +64,11 @@ def connected(address: str) -> Iterator[None]:
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:
-        said = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise DsdError(f"Ray at {address}: {said or type(error).__name__}") from None
+        said = next((line for line in str(error).splitlines() if line.strip()), "no answer")
+        raise DsdError(
+            f"Ray at {address}: {said.rstrip('.')}. Does its head run Ray {ray.__version__} as "
+            "here, and is its token known here (RAY_AUTH_MODE=token, ~/.ray/auth_token)?"
+        ) from None
     try:
         yield
     finally:

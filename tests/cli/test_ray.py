@@ -101,6 +101,7 @@ def two_nodes(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
     for key, value in {**ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}.items():
         monkeypatch.setenv(key, value)
         tiny.environment[key] = value
+    monkeypatch.chdir(tiny.folder)  # where the nodes start: not in a checkout
     nodes = TwoNodes()
     yield nodes
     nodes.cluster.shutdown()
@@ -239,4 +240,4 @@ def test_nodes_that_cannot_serve_are_refused(
     assert tiny.states() == {"anynetx_a": {"done": 4}}
     tiny.environment["RAY_AUTH_TOKEN"] = "wrong"
     tiny("sample", "anynetx_a", "--n", "5")
-    assert "oken" in tiny.fails(*launch, code=1)
+    assert "is its token known here" in tiny.fails(*launch, code=1)
