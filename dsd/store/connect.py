@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc
@@ -12,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from dsd.errors import DsdError
 
 BUSY_SECONDS = 60
+_FULL = ("too many clients", "remaining connection slots", "no more connections allowed")
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
@@ -38,8 +41,22 @@ def database_engine(
         engine = create_engine(url, **options)
     except ModuleNotFoundError:
         raise DsdError("PostgreSQL needs psycopg: pip install 'dsd[postgres]'") from None
+    event.listen(engine, "do_connect", _in_turn)
     _forget_after_fork(engine)
     return engine
+
+
+def _in_turn(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+    """Connect; while the server has no connection left, as when a cluster starts, wait for one."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.dbapi.OperationalError as error:
+            full = any(words in str(error) for words in _FULL)
+            if not full or time.monotonic() > end:
+                raise
+        time.sleep(random.uniform(0.05, 1.0))
 
 
 def _sqlite_engine(url: URL, write: bool, foreign_keys: bool, options: dict[str, Any]) -> Engine:

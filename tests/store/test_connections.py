@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import psycopg
@@ -68,3 +69,25 @@ def test_all_works_through_a_pooler_in_transaction_mode(
                 store.close()
     except NoServer as error:
         pytest.skip(str(error))
+
+
+def fill(server: Server, crowd: list[Any]) -> None:
+    """Connect until the server takes no more."""
+    while True:
+        crowd.append(psycopg.connect(f"host={server.folder} user=dsd dbname=postgres"))
+
+
+@pytest.mark.timeout(60)
+def test_a_full_server_is_waited_for(postgresql_server: Server, postgresql_url: str) -> None:
+    crowd: list[Any] = []
+    with pytest.raises(psycopg.OperationalError, match="too many clients"):
+        fill(postgresql_server, crowd)
+    leaving = threading.Timer(0.5, lambda: [one.close() for one in crowd])
+    leaving.start()
+    try:
+        store = open_store(postgresql_url)
+        assert not leaving.is_alive(), "there was no place before they left"
+        assert queue.pending(store) == 0
+        store.close()
+    finally:
+        leaving.join()
