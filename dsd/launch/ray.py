@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,11 +45,14 @@ class Need:
 
     def room(self) -> int:
         """How many workers the nodes that are there could hold."""
-        return sum(self._on(node["Resources"]) for node in nodes())
+        return sum(self.fit(node["Resources"]) for node in nodes())
 
-    def _on(self, resources: dict[str, float]) -> int:
-        wanted = {"CPU": self.cpus, "GPU": self.gpus}
-        return int(min(resources.get(key, 0) / n + 1e-9 for key, n in wanted.items() if n))
+    def fit(self, resources: Mapping[str, float]) -> int:
+        """How many fit on a node with these; a worker's part of a GPU is never on two."""
+        cores = int(resources.get("CPU", 0) / self.cpus)
+        if not self.gpus:
+            return cores
+        return min(cores, int(resources.get("GPU", 0)) * int(1 / self.gpus + 1e-9))
 
 
 @contextmanager
@@ -156,11 +159,10 @@ class Fleet:
         """Start again what ended. Raises DsdError when no keeper is left that could."""
         import ray
 
-        waiting = [kept for kept in self.keepers.values() if kept.resting]
         ended, _ = ray.wait(list(self.keepers), num_returns=len(self.keepers), timeout=0)
         for task in ended:
             kept = self.keepers[task]
-            if kept not in waiting:
+            if not kept.resting:
                 self._ended(task, kept)
             elif time.monotonic() > kept.resting:
                 self._again(task, kept)
@@ -192,6 +194,8 @@ class Fleet:
         """Ask all workers to leave, wait for them, and give their places back."""
         import ray
 
+        if not self.keepers:
+            return
         with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
             for kept in self.keepers.values():
                 kept.actor.stop.remote()

@@ -20,7 +20,7 @@ import pytest
 
 import dsd as package
 from dsd.launch.keeper import Keeper
-from dsd.launch.ray import ON_LOOPBACK
+from dsd.launch.ray import ON_LOOPBACK, Need
 from tests.store.server import NoServer, Server, running_server
 
 ON_CPU = ("--gpus-per-worker", "0")
@@ -62,6 +62,15 @@ def test_a_keeper_says_how_its_worker_ended(tmp_path: Path) -> None:
     stopped = Keeper(own, ["--cpu"], told)
     stopped.stop()
     assert stopped.run() == (here, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers"), [(1, 0, 16), (4, 0, 4), (1, 1, 2), (1, 0.25, 8), (4, 0.25, 4),
+                                  (1, 0.6, 2), (1, 0.1, 16)]
+)  # fmt: skip
+def test_workers_fit_on_a_node_as_ray_places_them(cpus: int, gpus: float, workers: int) -> None:
+    assert Need(cpus, gpus).fit({"CPU": 16.0, "GPU": 2.0, "memory": 1e9}) == workers
+    assert Need(cpus, gpus).fit({"memory": 1e9}) == 0
 
 
 @pytest.mark.slow
@@ -238,6 +247,11 @@ def test_nodes_that_cannot_serve_are_refused(
     out = tiny(*launch)
     assert f"has dsd, version 0.0.9, this is dsd, version {package.__version__}" in out
     assert tiny.states() == {"anynetx_a": {"done": 4}}
-    tiny.environment["RAY_AUTH_TOKEN"] = "wrong"
     tiny("sample", "anynetx_a", "--n", "5")
+    tiny.environment["PYTHONPATH"] = str(older)  # now this side is the other one
+    two_nodes.cluster.remove_node(next(iter(two_nodes.cluster.worker_nodes)))
+    assert "No worker stays" in tiny.fails(*launch, code=1)
+    assert tiny.states() == {"anynetx_a": {"done": 4, "queued": 1}}
+    del tiny.environment["PYTHONPATH"]
+    tiny.environment["RAY_AUTH_TOKEN"] = "wrong"
     assert "is its token known here" in tiny.fails(*launch, code=1)
