@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -76,17 +77,23 @@ def test_workers_fit_on_a_node_as_ray_places_them(cpus: int, gpus: float, worker
 @pytest.mark.slow
 def test_a_laptops_ray_finds_the_same_errors_as_one_worker(tiny: Any) -> None:
     tiny.environment["DSD_REGIME"] = "fashion"
-    tiny("sample", "anynetx_a", "--n", "5")
+    tiny("sample", "anynetx_a", "--n", "12")
     shutil.copy(tiny.folder / "dsd.db", tiny.folder / "other.db")
     tiny("--db", "other.db", "worker", "--cpu", "--exit-when-empty")
-    tiny("launch", "ray", "--workers", "2", *ON_CPU)
+    launched = tiny.popen("launch", "ray", "--workers", "2", *ON_CPU)
+    until(lambda: at_work(tiny, 2), launched)
+    open_to = listening(psutil.Process(launched.pid))
+    assert open_to
+    assert all(address.rpartition(":")[2] == "127.0.0.1" for address in open_to), open_to
+    out, err = launched.communicate(timeout=200)
+    assert launched.returncode == 0, (out, err)
     errors = [
         sqlite3.connect(tiny.folder / name)
         .execute("SELECT network, error_last, error_lowest FROM runs ORDER BY id")
         .fetchall()
         for name in ("dsd.db", "other.db")
     ]
-    assert len(errors[0]) == 5
+    assert len(errors[0]) == 12
     assert errors[0] == errors[1], "to the bit"
 
 
@@ -145,6 +152,16 @@ def workers() -> list[psutil.Process]:
         line = process.info["cmdline"] or []
         if "worker" in line and "--parent" in line and "-m" in line:
             found.append(process)
+    return found
+
+
+def listening(process: psutil.Process) -> set[str]:
+    """The addresses on which a process and its children wait for connections."""
+    found = set()
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            sockets = one.net_connections("tcp")
+            found |= {socket.laddr.ip for socket in sockets if socket.status == "LISTEN"}
     return found
 
 
