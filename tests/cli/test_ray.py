@@ -145,12 +145,12 @@ def until(condition: Callable[[], bool], launched: Any, seconds: float = 120.0) 
         time.sleep(0.1)
 
 
-def workers() -> list[psutil.Process]:
-    """The `dsd worker` processes of keepers."""
+def workers(tiny: Any) -> list[psutil.Process]:
+    """The `dsd worker` processes that keepers run for this folder, and no others."""
     found = []
     for process in psutil.process_iter(["cmdline", "ppid"]):
         line = process.info["cmdline"] or []
-        if "worker" in line and "--parent" in line and "-m" in line:
+        if "--parent" in line and str(tiny.folder / "checkpoints") in line:
             found.append(process)
     return found
 
@@ -188,9 +188,9 @@ def test_all_is_trained_once_whatever_is_killed(
         " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
     ]
     assert not [line for line in lines if PASSWORD in line], "the password is on a command line"
-    os.kill(workers()[0].ppid(), signal.SIGKILL)  # the actor
+    os.kill(workers(tiny)[0].ppid(), signal.SIGKILL)  # the actor
     until(done(5), launched)
-    until(lambda: len(workers()) == 2, launched)
+    until(lambda: len(workers(tiny)) == 2, launched)
     two_nodes.cluster.remove_node(two_nodes.second, allow_graceful=False)
     until(done(9), launched)
     two_nodes.cluster.add_node(**two_nodes.node())
@@ -236,7 +236,7 @@ def test_interrupts_stop_the_workers_in_good_order(
         assert launched.returncode == code, (out, err)
         assert "Traceback" not in err
         assert set(tiny.states()["anynetx_a"]) <= {"queued", "done"}
-        assert not workers()
+        assert not workers(tiny)
     rows = json.loads(tiny("runs", "--state", "queued", "--json"))
     assert len(rows) > 20
 
