@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dsd.cli.launch_ray import ray
 from dsd.cli.options import SuggestingGroup, pass_lab
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 @click.group(cls=SuggestingGroup)
 def launch() -> None:
     """Start, watch and stop workers together."""
+
+
+launch.add_command(ray)
 
 
 @launch.command()

@@ -47,6 +47,7 @@ def worker(
         dsd worker --gpu 0
         dsd worker --cpu --exit-when-empty
     """
+    from dsd.store.engine import open_store
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
     from dsd.train.stop import stop_on_signals
@@ -56,15 +57,14 @@ def worker(
         raise click.UsageError("--gpu and --cpu exclude each other.")
     device = pick_device(gpu, cpu)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
-    wanted = [
-        row.id for ref in references for row in resolve(lab.store, ref, lab.settings.regime_name)
-    ]
+    store = open_store(lab.settings.db, pooled=False)
+    wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
     click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
     folder = lab.settings.checkpoints if checkpoints is None else checkpoints
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
         ended = work(
-            lab.store, folder=Path(lab.settings.data), device=device,
+            store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
             max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, say=click.echo, stop=stop,

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
+import time
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, exc
 
 from dsd.errors import DsdError
 
 BUSY_SECONDS = 60
+_FULL = ("too many clients", "remaining connection slots", "no more connections allowed")
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
-def database_engine(url: URL, write: bool = True, foreign_keys: bool = True) -> Engine:
-    """An engine on `url`; without `write` its transactions cannot change anything."""
+def database_engine(
+    url: URL, write: bool = True, foreign_keys: bool = True, pooled: bool = True
+) -> Engine:
+    """An engine on `url`; without `write` its transactions cannot change anything.
+
+    Unless `pooled` a connection to a server lasts one transaction.
+    """
     options: dict[str, Any] = {"json_serializer": _to_json}
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, write, foreign_keys, options)
-    options |= {"pool_size": 2, "max_overflow": 2, "pool_pre_ping": True, "pool_timeout": 60}
-    options |= {"connect_args": {"connect_timeout": 10, "application_name": "dsd"}}
+    pool = {"pool_size": 2, "max_overflow": 2, "pool_pre_ping": True, "pool_timeout": 60}
+    options |= pool if pooled else {"poolclass": NullPool}
+    # A prepared statement belongs to one connection of the server, which a pooler between gives
+    # to another client after each transaction.
+    options |= {"connect_args": {"connect_timeout": 10, "application_name": "dsd",
+                                 "prepare_threshold": None}}  # fmt: skip
     if not write:
         view = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         options["execution_options"] = view
@@ -29,8 +41,22 @@ def database_engine(url: URL, write: bool = True, foreign_keys: bool = True) -> 
         engine = create_engine(url, **options)
     except ModuleNotFoundError:
         raise DsdError("PostgreSQL needs psycopg: pip install 'dsd[postgres]'") from None
+    event.listen(engine, "do_connect", _in_turn)
     _forget_after_fork(engine)
     return engine
+
+
+def _in_turn(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+    """Connect; while the server has no connection left, as when a cluster starts, wait for one."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.dbapi.OperationalError as error:
+            full = any(words in str(error) for words in _FULL)
+            if not full or time.monotonic() > end:
+                raise
+        time.sleep(random.uniform(0.05, 1.0))
 
 
 def _sqlite_engine(url: URL, write: bool, foreign_keys: bool, options: dict[str, Any]) -> Engine:

@@ -37,9 +37,11 @@ class Store:
         self.read.dispose()
 
 
-def open_store(url: str, write: bool = True) -> Store:
+def open_store(url: str, write: bool = True, pooled: bool = True) -> Store:
     """The database at a path or URL, created or upgraded when `write`.
 
+    Unless `pooled` no connection to a server is kept between transactions: a worker says something
+    every 20 seconds, and a server holds a hundred connections, not one for each of a thousand.
     Raises UsageError for a URL that cannot be used, and DsdError for a missing file (reading only),
     a schema of another version, a network file system and a server that does not answer.
     """
@@ -47,8 +49,9 @@ def open_store(url: str, write: bool = True) -> Store:
     file = sqlite_file(target)
     if file:
         check_file(file, write)
-    reader = database_engine(target, write=False)
-    store = Store(target, database_engine(target) if write else reader, reader)
+    reader = database_engine(target, write=False, pooled=pooled)
+    writer = database_engine(target, pooled=pooled) if write else reader
+    store = Store(target, writer, reader)
     with translated(target):
         if write:
             # A writer connects first: the journal mode changes only while nobody uses the file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 import traceback
@@ -28,7 +29,7 @@ from dsd.train.seeds import run_seed
 from dsd.train.source import Source
 from dsd.train.stop import Stop
 
-POLL_S = 2.0  # between looks into an empty queue
+POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
 SLOW_EPOCH_S = 30.0  # an epoch that takes longer is worth a line of its own
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -64,23 +65,24 @@ def work(
     worker = Worker(store, source, device, checkpoints, lease_s, say, stop, provenance(device))
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
-    idle = False
+    idle_s = 0.0
     try:
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:
                 taken += 1
-                idle = False
+                idle_s = 0.0
                 ended += worker.run(claim)
             elif exit_when_empty:
                 patiently(source.say_held_back)
                 break
             else:
-                if not idle:
+                if not idle_s:
                     say("Nothing to train: waiting for more (Ctrl-C leaves).")
                     patiently(source.say_held_back)
-                idle = True
-                stop.wait(POLL_S)
+                # Rarer with time, each worker by itself: a thousand idle ones are no burden.
+                idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
+                stop.wait(idle_s * random.uniform(0.8, 1.2))
     finally:
         queue.retire_worker(store, owner)
     return ended

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,3 +94,28 @@ def running_server(folder: str, **given: Any) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def pgbouncer(server: Server, name: str, connections: int = 20) -> Iterator[str]:
+    """The URL of a database through PgBouncer in transaction mode. Raises NoServer."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        raise NoServer("no PgBouncer on this machine")
+    with tempfile.TemporaryDirectory(prefix="dsd-bouncer-", dir="/tmp") as folder:
+        who = unprivileged(folder)
+        (Path(folder) / "pgbouncer.ini").write_text(
+            f"[databases]\n{name} = host={server.folder} dbname={name} user=dsd\n[pgbouncer]\n"
+            f"listen_addr =\nlisten_port = 6432\nunix_socket_dir = {folder}\nauth_type = any\n"
+            f"pool_mode = transaction\nmax_client_conn = 5000\ndefault_pool_size = {connections}\n"
+        )
+        running = subprocess.Popen([program, "-q", f"{folder}/pgbouncer.ini"], cwd=folder, **who)
+        try:
+            while not Path(folder, ".s.PGSQL.6432").exists():
+                if running.poll() is not None:
+                    raise NoServer("PgBouncer does not start")
+                time.sleep(0.02)
+            yield f"postgresql://dsd@/{name}?host={folder}&port=6432"
+        finally:
+            running.kill()
+            running.wait()

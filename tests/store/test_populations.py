@@ -131,3 +131,11 @@ def test_saving_is_fast(sqlite_url: str, draw: Any) -> None:
     before = time.process_time()
     save_sample(store, sample)
     assert time.process_time() - before < 0.5
+
+
+@pytest.mark.timeout(60)
+def test_thousands_of_networks_are_stored_in_seconds(postgresql_url: str, draw: Any) -> None:
+    """A server that has not counted its rows yet took minutes to find which ones are held."""
+    store = open_store(postgresql_url)
+    assert save_sample(store, draw(2500)).added == 2500
+    store.close()

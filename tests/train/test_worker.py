@@ -288,6 +288,26 @@ def test_a_worker_waits_for_work_until_it_is_told_to_stop(store, monkeypatch):
     assert not worker.is_alive()
 
 
+def test_an_idle_worker_looks_ever_more_rarely_and_at_once_again_after_work(store):
+    class Impatient(Stop):
+        """Waits for nothing; enters a network after twenty looks, leaves after forty."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 20:
+                fill(store, [small_arch(8)], make_regime(train={"epochs": 1, "batch": 500}))
+            if len(waits) == 40:
+                self.set()
+            return self.is_set()
+
+    waits: list[float | None] = []
+    assert finish_all(store, stop=Impatient(), exit_when_empty=False) == 1
+    for first in (waits[0], waits[20]):
+        assert 1.6 <= first <= 2.4
+    for last in (waits[19], waits[39]):
+        assert 24 <= last <= 36
+
+
 def test_the_first_signal_asks_and_the_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals() as stop:
