@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dsd.errors import UsageError
 from dsd.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ class Population:
         from dsd.store.export import provenance
 
         return provenance(self._store, self.rows)
+
+    @property
+    def timings(self) -> pd.DataFrame:
+        """What `dsd time` measured of its networks (see `dsd.store.timings.timings`)."""
+        from dsd.store.timings import timings
+
+        if self.external:
+            raise UsageError(f"{self.name} was trained elsewhere: its networks are not known here.")
+        return timings(self._store, self.rows)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

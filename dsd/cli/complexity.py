@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +12,14 @@ import click
 from dsd.cli.options import pass_lab
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dsd.lab import Lab
 
 UNITS = {"flops": (1e6, "flops [M]"), "params": (1e6, "params [M]"), "acts": (1e6, "acts [M]")}
+
+AXES = {"seconds": "seconds of training", "inference_ms": "inference [ms a batch]",
+        "training_ms": "training step [ms a batch]"}  # fmt: skip
 
 
 @click.command()
@@ -20,6 +27,11 @@ UNITS = {"flops": (1e6, "flops [M]"), "params": (1e6, "params [M]"), "acts": (1e
 @click.argument("columns", nargs=-1)
 @click.option("--against", default="seconds", show_default=True, metavar="COLUMN",
               help="What is to be predicted; seconds is the time of training.")  # fmt: skip
+@click.option("--time", "mode", type=click.Choice(["inference", "training"]),
+              help="Predict a batch's milliseconds as `dsd time` measured them.")  # fmt: skip
+@click.option("--device", default="", metavar="TEXT",
+              help="Times of the device (or torch version, batch) whose name has this in it.",
+              )  # fmt: skip
 @click.option("--where", default="", metavar="EXPR", help="Only networks that meet this.")
 @click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95,
               show_default=True, help="Level of the intervals.")  # fmt: skip
@@ -28,22 +40,28 @@ UNITS = {"flops": (1e6, "flops [M]"), "params": (1e6, "params [M]"), "acts": (1e
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_lab
 def complexity(
-    lab: Lab, population: str, columns: tuple[str, ...], against: str, where: str,
-    confidence: float, plot: str | None, as_json: bool,
+    lab: Lab, population: str, columns: tuple[str, ...], against: str, mode: str | None,
+    device: str, where: str, confidence: float, plot: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Correlate COLUMNS (flops, params, acts) of POPULATION with the time of its training.
+    """Correlate COLUMNS (flops, params, acts) of POPULATION with a time.
 
-    Times compare only where the networks were trained on one kind of device that did nothing else.
+    Without --time it is the time of a network's training, which compares only where all were
+    trained on one kind of device that did nothing else.
 
     \b
-        dsd complexity anynetx_a --plot
+        dsd complexity anynetx_a --time inference --plot
         dsd complexity anynetx_a d 'acts / flops' --against error
     """
     from dsd.analysis.correlation import correlation
-    from dsd.study import scored_table
     from dsd.where import values
 
-    table, _, study = scored_table(lab, population, "last", where)
+    if device and not mode:
+        raise click.UsageError("--device is for --time inference or --time training.")
+    if mode:
+        table, regime, how = _timed(lab, population, where, device)
+        against = f"{mode}_ms"
+    else:
+        table, regime, how = _trained(lab, population, where)
     y = values(table, against, "--against")
     names = columns or tuple(name for name in UNITS if name in table)
     if not names:
@@ -52,13 +70,47 @@ def complexity(
     found = {name: correlation(x, y, confidence) for name, x in xs.items()}
     if as_json:
         rows = [{"column": name, **one.as_dict()} for name, one in found.items()]
-        said = {"population": population, "regime": study.regime, "against": against}
+        said = {"population": population, "regime": regime, "against": against, "measured": how}
         click.echo(json.dumps({**said, "columns": rows}, indent=2))
     else:
-        click.echo(f"{population}, {study.regime}: correlation with {against}")
+        click.echo(f"{population}, {regime}: correlation with {against}{', ' * bool(how)}{how}")
         _show(found, confidence)
     if plot is not None:
-        click.echo(f"Wrote {_draw(xs, y, found, against, population, plot)}", err=as_json)
+        note = "; ".join(part for part in (population, how) if part)
+        click.echo(f"Wrote {_draw(xs, y, found, against, population, note, plot)}", err=as_json)
+
+
+def _trained(lab: Lab, population: str, where: str) -> tuple[pd.DataFrame, str, str]:
+    """The networks with an error, their regime, and nothing to say about conditions."""
+    from dsd.study import scored_table
+
+    table, _, study = scored_table(lab, population, "last", where)
+    return table, study.regime, ""
+
+
+def _timed(lab: Lab, name: str, where: str, device: str) -> tuple[pd.DataFrame, str, str]:
+    """The networks, trained or not, with their times under one condition, and which that is."""
+    from dsd.errors import DsdError, UsageError
+    from dsd.store.results import with_times
+    from dsd.store.timings import conditions_in
+    from dsd.where import matching
+
+    population = lab.population(name)
+    times = population.timings
+    there = {one.name: one for one in conditions_in(times)}
+    if not there:
+        raise DsdError(f"No network of {name} was timed: `dsd time {name} --device cuda:0` (or "
+                       "cpu) does it.")  # fmt: skip
+    fit = [text for text in there if device.lower() in text.lower()]
+    if len(fit) != 1:
+        which = f"{len(fit) or 'none'} of the conditions that {name} was timed under"
+        raise UsageError(f"--device '{device}' names {which}; a part of one of these names it: "
+                         f"{'; '.join(there)}.")  # fmt: skip
+    same = [times[key] == value for key, value in vars(there[fit[0]]).items()]
+    table = with_times(population.frame, times[functools.reduce(operator.and_, same)])
+    if where:
+        table = table[matching(table, where)]
+    return table, ", ".join(sorted(population.regimes)), fit[0]
 
 
 def _show(found: dict[str, Any], confidence: float) -> None:
@@ -73,8 +125,9 @@ def _show(found: dict[str, Any], confidence: float) -> None:
 
 
 def _draw(
-    xs: dict[str, Any], y: Any, found: dict[str, Any], against: str, population: str, plot: str
-) -> str:
+    xs: dict[str, Any], y: Any, found: dict[str, Any], against: str, population: str,
+    note: str, plot: str,
+) -> str:  # fmt: skip
     from dsd.cli.edf import default_name
     from dsd.plot.files import save, writable
     from dsd.plot.scatter import plot_scatter
@@ -84,6 +137,6 @@ def _draw(
     for name, x in xs.items():
         scale, label = UNITS.get(name, (1, name))
         panels[label] = (x / scale, y, found[name])
-    label = "seconds of training" if against == "seconds" else against
-    save(plot_scatter(panels, label, note=population), path)
+    label = AXES.get(against, against)
+    save(plot_scatter(panels, label, note=note), path)
     return str(path)

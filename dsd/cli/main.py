@@ -32,6 +32,7 @@ from dsd.cli.search import search_efficiency
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
+from dsd.cli.timing import time
 from dsd.cli.top import top
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
@@ -55,8 +56,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, cancel, retry, pause, resume, delete, note, tag,
-    imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, time, top, cancel, retry, pause, resume, delete, note,
+    tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

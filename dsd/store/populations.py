@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, bindparam, select, update
 
 from dsd.errors import DsdError
-from dsd.store import migrate
+from dsd.net.arch import Arch
+from dsd.regime import Regime
+from dsd.store import migrate, schema
 from dsd.store.clock import now
 from dsd.store.declared import regime_id, space_id
-from dsd.store.engine import Store, insert, writing
+from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.location import describe
 from dsd.store.references import (
     PopulationRow,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PopulationRow", "Saved", "parse_reference", "population_ids", "populations", "resolve",
-    "save_sample",
+    "save_sample", "stored_archs",
 ]  # fmt: skip
 
 
@@ -73,6 +75,17 @@ def save_sample(store: Store, sample: Sample, priority: int = 0) -> Saved:
         hold_back(connection, [population.id])
     reused = sum(digest in taken for digest in digests[known:])
     return Saved(len(digests) - known, known, reused, max(len(stored), len(digests)))
+
+
+def stored_archs(store: Store, population: PopulationRow) -> tuple[list[Arch], Regime]:
+    """The networks of a population in sampling order, and the regime that they were drawn for."""
+    texts = select(Network.canonical).join_from(Member, Network, Member.network == Network.digest)
+    texts = texts.where(Member.population_id == population.id).order_by(Member.ordinal)
+    regime = select(schema.Regime.text).where(schema.Regime.name == population.regime)
+    with reading(store) as connection:
+        archs = [Arch.from_json(text) for text in connection.execute(texts).scalars()]
+        text = connection.execute(regime).scalar_one()
+    return archs, Regime.from_text(text, population.regime)
 
 
 def _population(connection: Connection, sample: Sample) -> Any:
