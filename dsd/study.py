@@ -55,6 +55,7 @@ class Study:
     comparisons: tuple[Comparison, ...]
     limits: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, NDArray[np.float64]]:
@@ -87,6 +88,9 @@ class Study:
         """What a reader must know before believing the numbers."""
         for pair in self.shared:
             yield f"Note: {pair}; tests and intervals of their difference suppose none."
+        for selection in self.chosen:
+            yield (f"Warning: {selection}. Its errors are low by choice: they say nothing about a "
+                   "space.")  # fmt: skip
         for one in self.populations:
             if len(one.parts) > 1:
                 yield f"Note: {one.name} pools {', '.join(one.parts)}."
@@ -118,15 +122,30 @@ def study_of(
     regimes = sorted(set().union(*(population.regimes for population in populations)))
     if len(regimes) > 1 and not across:
         raise DsdError(several_regimes(lab, populations, regimes))
+    chosen = [population for population in populations if population.selected]
+    mixed = 0 < len(chosen) < len(populations)
+    if mixed and not across:
+        raise DsdError(_mixed(chosen[0], populations))
     kept = [_kept(population, where, prefix) for population in populations]
     scored = [_scored(p, t, metric, confidence) for p, t in zip(populations, kept, strict=True)]
     empty = [one for one in scored if not one.errors.size]
     if empty:
         raise DsdError(_nothing_trained(empty, lab, where))
-    pairs = pairwise({s.name: s.errors for s in scored}) if len(regimes) == 1 else ()
+    pairs = pairwise({s.name: s.errors for s in scored}) if len(regimes) == 1 and not mixed else ()
     limits = tuple(text for text in (where, "finished prefix" * prefix) if text)
     shared = tuple(_shared(dict(zip((p.name for p in populations), kept, strict=True))))
-    return Study(", ".join(regimes), metric, confidence, tuple(scored), pairs, limits, shared)
+    said = tuple(f"{one.name} is a selection ({one.origin}), no sample" for one in chosen)
+    regime = ", ".join(regimes)
+    return Study(regime, metric, confidence, tuple(scored), pairs, limits, shared, said)
+
+
+def _mixed(chosen: Population, populations: Sequence[Population]) -> str:
+    sample = next(one.name for one in populations if not one.selected)
+    return (
+        f"{chosen.name} is a selection ({chosen.origin}), no sample of a space: its errors are low "
+        f"by choice and do not compare with those of {sample}. `dsd summary {chosen.name}` sums it "
+        "up; --across-regimes draws both all the same, without a test."
+    )
 
 
 def _shared(tables: dict[str, pd.DataFrame]) -> Iterator[str]:

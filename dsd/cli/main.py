@@ -17,6 +17,7 @@ from dsd.cli.db import db
 from dsd.cli.demo import demo
 from dsd.cli.doctor import doctor
 from dsd.cli.edf import edf
+from dsd.cli.enqueue import enqueue
 from dsd.cli.export import export
 from dsd.cli.imports import imports
 from dsd.cli.init import init
@@ -32,6 +33,7 @@ from dsd.cli.search import search_efficiency
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
+from dsd.cli.summary import summary
 from dsd.cli.timing import time
 from dsd.cli.top import top
 from dsd.cli.worker import worker
@@ -56,8 +58,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, time, top, cancel, retry, pause, resume, delete, note,
-    tag, imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, time, top, enqueue, summary, cancel, retry, pause,
+    resume, delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

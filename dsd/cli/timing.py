@@ -44,13 +44,11 @@ def time(
         dsd time anynetx_d@fashion --n 100 --batch 16
     """
     from dsd.named import networks_named
-    from dsd.store.migrate import revision_of
     from dsd.train.device import named_device, prepare
 
     where = named_device(device)
     prepare(where)
-    if revision_of(lab.settings.db):
-        _ = lab.store  # brings an older schema up to date before its populations are looked up
+    lab.upgrade()
     chosen = [networks_named(lab, name, n) for name in dict.fromkeys(names)]
     rows = []
     for row in _measured(lab, chosen, where, batch, seconds, again, as_json):
