@@ -36,6 +36,7 @@ from dsd.cli.steer import cancel, delete, pause, resume, retry
 from dsd.cli.summary import summary
 from dsd.cli.timing import time
 from dsd.cli.top import top
+from dsd.cli.weights import weights
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -58,8 +59,8 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, time, top, enqueue, summary, cancel, retry, pause,
-    resume, delete, note, tag, imports, export, db, doctor, demo,
+    lineage, search_efficiency, complexity, time, top, enqueue, summary, weights, cancel, retry,
+    pause, resume, delete, note, tag, imports, export, db, doctor, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

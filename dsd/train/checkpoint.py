@@ -59,7 +59,7 @@ class Checkpoint:
             session.model.load_state_dict(kept["model"])
             session.optimizer.load_state_dict(kept["optimizer"])
         except UNREADABLE as error:
-            self.say(f"Checkpoint {self.path} is of no use: {_first_line(error)}. Starting anew.")
+            self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
             raise Unusable from None
         return epochs
 
@@ -76,25 +76,32 @@ class Checkpoint:
             "model": session.model.state_dict(),
             "optimizer": session.optimizer.state_dict(),
         }
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-            _sync_folder(self.path.parent)
+            save_whole(state, self.path)
         except (OSError, RuntimeError) as error:
-            self.say(f"No checkpoint written to {self.path.parent}: {_first_line(error)}")
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+            self.say(f"No checkpoint written to {self.path.parent}: {first_line(error)}")
         self.saved = time.monotonic()
 
     def remove(self) -> None:
         """Forget the file: the run has ended."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def save_whole(state: Mapping[str, Any], path: Path) -> None:
+    """Write a file whole or not at all, to last through a power cut. Raises what the disk does."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 class Unusable(Exception):
@@ -112,5 +119,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
