@@ -76,6 +76,8 @@ def best_of(
         raise UsageError(f"{reference} was trained elsewhere: its networks cannot be built here.")
     table = population.frame
     table = table[matching(table, where)] if where else table
+    if not len(table):
+        raise DsdError(f"No network of {reference} meets --where '{where}'.")
     scored = table[table["state"].isin(SCORED)].dropna(subset=[f"error_{metric}"])
     ranked = scored.sort_values(f"error_{metric}", kind="stable").drop_duplicates("digest")
     if len(ranked) < k:
@@ -108,27 +110,23 @@ def of_runs(lab: Lab, runs: Sequence[int], name: str = "") -> Selection:
     return Selection(name or f"network/{archs[0].digest}", archs, draws, origin)
 
 
-def stored_selection(lab: Lab, name: str) -> Selection | None:
-    """The selection of this name in the lab's database; None where there is none."""
-    from dsd.store.declared import selection_text
-
-    text = selection_text(lab.store, name)
-    return None if text is None else Selection.from_text(text, name)
-
-
 def named_selection(lab: Lab, name: str) -> Selection:
     """A published network, or a selection that is stored. Raises UsageError."""
     from dsd.space.networks import published
-    from dsd.store.declared import selection_names
+    from dsd.space.spec import space_names
+    from dsd.store.declared import selection_names, selection_text
+    from dsd.store.migrate import revision_of
 
     if name in published():
         return published_selection(name)
-    known = stored_selection(lab, name)
-    if known is None:
-        near = suggestion(name, [*published(), *selection_names(lab.store)])
-        raise UsageError(f"'{name}' is no published network and no selection here.{near} The best "
-                         f"of a population: dsd enqueue --top 25 {name}")  # fmt: skip
-    return known
+    there = revision_of(lab.settings.db) is not None  # a name that means nothing makes no database
+    text = selection_text(lab.store, name) if there else None
+    if text is not None:
+        return Selection.from_text(text, name)
+    known = [*published(), *(selection_names(lab.store) if there else ())]
+    best = f" The best of a population: dsd enqueue --top 25 {name}"
+    hint = best if name in space_names() or "@" in name else suggestion(name, known)
+    raise UsageError(f"'{name}' is no published network and no selection here.{hint}")
 
 
 def _one_regime(lab: Lab, reference: str) -> str:

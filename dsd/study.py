@@ -89,8 +89,8 @@ class Study:
         for pair in self.shared:
             yield f"Note: {pair}; tests and intervals of their difference suppose none."
         for selection in self.chosen:
-            yield (f"Warning: {selection}. Its errors are low by choice: they say nothing about a "
-                   "space.")  # fmt: skip
+            yield (f"Warning: {selection}. Its networks were chosen: their errors say nothing "
+                   "about a space.")  # fmt: skip
         for one in self.populations:
             if len(one.parts) > 1:
                 yield f"Note: {one.name} pools {', '.join(one.parts)}."
@@ -142,9 +142,9 @@ def study_of(
 def _mixed(chosen: Population, populations: Sequence[Population]) -> str:
     sample = next(one.name for one in populations if not one.selected)
     return (
-        f"{chosen.name} is a selection ({chosen.origin}), no sample of a space: its errors are low "
-        f"by choice and do not compare with those of {sample}. `dsd summary {chosen.name}` sums it "
-        "up; --across-regimes draws both all the same, without a test."
+        f"{chosen.name} is a selection ({chosen.origin}), no sample of a space: its networks were "
+        f"chosen, so their errors do not compare with those of {sample}. `dsd summary "
+        f"{chosen.name}` sums it up; --across-regimes draws both all the same, without a test."
     )
 
 

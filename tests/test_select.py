@@ -55,6 +55,8 @@ def test_the_best_are_chosen_ties_in_sampling_order(lab: Lab) -> None:
     assert ordinals(lab, best_of(lab, "regnetx", 1, where="ordinal < 1")[0]) == [0]
     with pytest.raises(DsdError, match="8 of 8 networks of regnetx have an error: the 9 best"):
         best_of(lab, "regnetx", 9)
+    with pytest.raises(DsdError, match="No network of regnetx meets --where 'd > 99'"):
+        best_of(lab, "regnetx", 1, where="d > 99")
     with pytest.raises(UsageError, match="cannot be built here"):
         best_of(lab, "paper/regnetx", 1)
 
@@ -104,6 +106,15 @@ def test_a_name_keeps_its_meaning(lab: Lab) -> None:
             enqueue(lab, renamed, "longer", 1)
 
 
+def test_a_name_that_means_nothing_makes_no_database(tmp_path: Path) -> None:
+    empty = dsd.open(str(tmp_path / "none.db"))
+    with pytest.raises(UsageError, match=r"dsd enqueue --top 25 regnetx$"):
+        named_selection(empty, "regnetx")
+    with pytest.raises(UsageError, match=r"Did you mean 'regnetx-400mf'"):
+        named_selection(empty, "regnetx-40mf")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_selection_never_mixes_with_a_sample(lab: Lab) -> None:
     enqueue(lab, best_of(lab, "regnetx", 2)[0], "fashion", 1)
     owner = queue.register_worker(lab.store, "cpu")
@@ -114,7 +125,7 @@ def test_a_selection_never_mixes_with_a_sample(lab: Lab) -> None:
     both = study_of(lab, ["regnetx", "top2/regnetx"], across=True)
     assert not both.comparisons
     alone = study_of(lab, ["top2/regnetx"])
-    assert "low by choice" in next(alone.warnings())
+    assert "were chosen" in next(alone.warnings())
     assert not list(study_of(lab, ["regnetx"]).warnings())
     states = {one.name: one.kind for one in lab.status().populations}
     assert states["top2/regnetx@fashion#1"] == "selection"

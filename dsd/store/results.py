@@ -26,7 +26,7 @@ _CHUNK = 5000  # bounds the small objects that are alive at once, which Python's
 def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
     """One row a network, population after population as given, each in sampling order.
 
-    Columns: population (`space@regime#seed`), space, regime, seed, ordinal, digest, run
+    Columns: population (`space@regime#seed`), space, regime, kind, seed, ordinal, digest, run
     (the id of its run), state, attempts, error_last and error_lowest (percent, NaN where there is
     none), seconds, message, flops, params, acts, block, stages, d
     (total), d1, w1, b1, g1, ... of the network, and what was drawn beyond it (w0, wa, wm, ...).
@@ -40,7 +40,7 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
         asked = known if wanted is None else wanted
         pieces = [piece for key in asked for piece in _pieces(connection, known[key])]
         times = latest_timings(connection, wanted)
-    nothing = dict.fromkeys(("population", "space", "regime", "seed"), ())
+    nothing = dict.fromkeys(("population", "space", "regime", "kind", "seed"), ())
     table = pd.concat(pieces or [pd.DataFrame({**nothing, **_columns([])})], ignore_index=True)
     return with_times(table, times) if len(conditions_in(times)) == 1 else table
 
@@ -76,6 +76,7 @@ def _pieces(connection: Connection, population: PopulationRow) -> Iterator[pd.Da
     import pandas as pd
 
     same = {"population": population.name, "space": population.space, "regime": population.regime}
+    same["kind"] = population.kind
     for rows in connection.execute(_rows(population.id)).partitions(_CHUNK):
         yield pd.DataFrame({**same, "seed": population.seed, **_columns(rows)})
 
