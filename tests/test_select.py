@@ -78,6 +78,14 @@ def test_every_repeat_trains_all_of_it_under_a_seed_of_its_own(lab: Lab) -> None
     assert lab.population("regnetx").count("done", "diverged") == 8
 
 
+def test_a_repeat_that_is_not_there_says_how_to_make_it(lab: Lab) -> None:
+    enqueue(lab, best_of(lab, "regnetx", 1)[0], "longer", 1)
+    with pytest.raises(DsdError, match=r"there is top1/regnetx@longer. `dsd enqueue top1/regnetx "):
+        lab.population("top1/regnetx")
+    with pytest.raises(DsdError, match=r"its seeds: 0. `dsd enqueue .* --repeats N` makes it"):
+        lab.population("top1/regnetx@longer#4")
+
+
 def test_the_run_that_chose_a_network_is_no_repeat(lab: Lab) -> None:
     selection, _ = best_of(lab, "regnetx", 2)
     done = enqueue(lab, selection, "fashion", 2)

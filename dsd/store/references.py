@@ -97,10 +97,14 @@ def _nothing(
 ) -> str:
     under = f" --regime {regime}" if regime else ""
     run = f"`dsd sample {space} --n 500{under}"
+    chosen = any(p.kind == "selection" for p in of_space)
+    if chosen:
+        run = f"`dsd enqueue {space}{under}"
     if of_regime:
         seeds = _listed(str(p.seed) for p in of_regime)
         place = of_regime[0].name.split("#")[0]
-        return f"{place}#{seed}; its seeds: {seeds}. {run} --seed {seed}` makes it."
+        more = "--repeats N" if chosen else f"--seed {seed}"
+        return f"{place}#{seed}; its seeds: {seeds}. {run} {more}` makes it."
     if of_space:
         other = _listed(f"{p.space}@{p.regime}" for p in of_space)
         return f"{space}@{regime}; there is {other}. {run}` makes it."

@@ -81,8 +81,10 @@ def trained(run: Mapping[str, Any], folder: Path | None) -> Trained:
         raise DsdError(f"Run {run['id']} is {run['state']}: only one that is done has weights.")
     recorded = (run["provenance"] or {}).get("weights")
     if not recorded:
-        raise DsdError(f"The weights of run {run['id']} were not kept: `dsd worker "
-                       "--keep-weights DIR` keeps them; those of a selection's runs are kept without it.")  # fmt: skip
+        raise DsdError(
+            f"The weights of run {run['id']} were not kept: `dsd worker --keep-weights DIR` keeps "
+            "them; those of a selection's runs are kept without it."
+        )
     path = _kept_file(Path(recorded), folder, run["id"])
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
