@@ -26,6 +26,6 @@ def open(db: str = "", data: str = "", regime: str = "") -> Lab:
 
 def load_network(path: str | Path) -> Module:
     """The trained network of a file that `dsd weights RUN -o net.safetensors` wrote."""
-    from dsd.train.weights import load_network as load
+    from dsd.train.formats import load_network as load
 
     return load(path)

@@ -56,7 +56,8 @@ def weights(
     if output.exists() and not force:
         raise UsageError(f"{output} is there already: --force replaces it.")
     known = one_run(lab.reader, number)
-    from dsd.train.weights import trained, write
+    from dsd.train.formats import write
+    from dsd.train.weights import trained
 
     folder = kept or lab.settings.weights
     net = trained(known, Path(folder) if folder else None)

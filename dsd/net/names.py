@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from dsd.errors import UsageError
@@ -14,26 +15,36 @@ _AFFINE = ("weight", "bias")
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def torchvision_names(arch: Arch) -> dict[str, str]:
-    """dsd's name of each tensor -> torchvision's, in its RegNet. Raises UsageError."""
-    _check(arch, "torchvision")
-    return dict(_names(arch, {
-        "conv": "0", "norm": "1", "stem": "stem", "block": "trunk_output.block{i}.block{i}-{j}",
-        "first": 0,
-        "skip": "proj", "main": ("f.a", "f.b", "f.c"), "squeeze": "f.se.fc1",
-        "excite": "f.se.fc2", "head": "fc",
-    }))  # fmt: skip
+@dataclass(frozen=True)
+class Library:
+    """The parts of a RegNet as a library names them; it counts a stage's blocks from `first`."""
+
+    name: str
+    conv: str
+    norm: str
+    block: str
+    first: int
+    skip: str
+    main: tuple[str, str, str]
+    squeeze: str
+    excite: str
+    head: str
 
 
-def timm_names(arch: Arch) -> dict[str, str]:
-    """dsd's name of each tensor -> timm's, in its RegNet. Raises UsageError."""
-    _check(arch, "timm")
-    return dict(_names(arch, {
-        "conv": "conv", "norm": "bn", "stem": "stem", "block": "s{i}.b{j}",
-        "first": 1, "skip": "downsample",
-        "main": ("conv1", "conv2", "conv3"), "squeeze": "se.fc1", "excite": "se.fc2",
-        "head": "head.fc",
-    }))  # fmt: skip
+TORCHVISION = Library(
+    "torchvision", "0", "1", "trunk_output.block{i}.block{i}-{j}", 0, "proj",
+    ("f.a", "f.b", "f.c"), "f.se.fc1", "f.se.fc2", "fc",
+)  # fmt: skip
+TIMM = Library(
+    "timm", "conv", "bn", "s{i}.b{j}", 1, "downsample",
+    ("conv1", "conv2", "conv3"), "se.fc1", "se.fc2", "head.fc",
+)  # fmt: skip
+
+
+def tensor_names(arch: Arch, library: Library) -> dict[str, str]:
+    """dsd's name of each tensor -> the library's, in its RegNet. Raises UsageError."""
+    _check(arch, library.name)
+    return dict(_names(arch, library))
 
 
 def torchvision_call(arch: Arch) -> str:
@@ -98,27 +109,26 @@ def _ratio(x: float) -> float | int:
     return int(x) if x == int(x) else x
 
 
-def _names(arch: Arch, theirs: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _names(arch: Arch, theirs: Library) -> Iterator[tuple[str, str]]:
     """Pairs of names, as `dsd.net.build` makes the modules and the library's pattern says."""
 
     def conv(mine: str, other: str) -> Iterator[tuple[str, str]]:
-        for k, (part, tensors) in enumerate((("conv", _CONV), ("norm", _NORM))):
-            yield from ((f"{mine}.{k}.{t}", f"{other}.{theirs[part]}.{t}") for t in tensors)
+        for k, (part, tensors) in enumerate(((theirs.conv, _CONV), (theirs.norm, _NORM))):
+            yield from ((f"{mine}.{k}.{t}", f"{other}.{part}.{t}") for t in tensors)
 
-    yield from conv("0", theirs["stem"])
+    yield from conv("0", "stem")
     w_in = arch.stem.width
     for i, stage in enumerate(arch.stages, 1):
         for j in range(stage.d):
-            mine, other = f"{i}.{j}", theirs["block"].format(i=i, j=j + theirs["first"])
-            first = j == 0
-            if first and (w_in != stage.w or stage.stride != 1):
-                yield from conv(f"{mine}.skip", f"{other}.{theirs['skip']}")
+            mine, other = f"{i}.{j}", theirs.block.format(i=i, j=j + theirs.first)
+            if j == 0 and (w_in != stage.w or stage.stride != 1):
+                yield from conv(f"{mine}.skip", f"{other}.{theirs.skip}")
             places = (0, 1, 3) if arch.block == "Y" else (0, 1, 2)
-            for place, name in zip(places, theirs["main"], strict=True):
+            for place, name in zip(places, theirs.main, strict=True):
                 yield from conv(f"{mine}.main.{place}", f"{other}.{name}")
-            for name in ("squeeze", "excite") * (arch.block == "Y"):
-                for t in _AFFINE:
-                    yield f"{mine}.main.2.{name}.{t}", f"{other}.{theirs[name]}.{t}"
+            gate = {"squeeze": theirs.squeeze, "excite": theirs.excite} if arch.block == "Y" else {}
+            for name, their in gate.items():
+                yield from ((f"{mine}.main.2.{name}.{t}", f"{other}.{their}.{t}") for t in _AFFINE)
         w_in = stage.w
     for t in _AFFINE:
-        yield f"{len(arch.stages) + 3}.{t}", f"{theirs['head']}.{t}"
+        yield f"{len(arch.stages) + 3}.{t}", f"{theirs.head}.{t}"

@@ -12,7 +12,7 @@ from torchvision.ops import Conv2dNormActivation
 from dsd.errors import UsageError
 from dsd.net.arch import Arch, Stage, Stem
 from dsd.net.build import build
-from dsd.net.names import timm_call, timm_names, torchvision_call, torchvision_names
+from dsd.net.names import TIMM, TORCHVISION, tensor_names, timm_call, torchvision_call
 from dsd.space.networks import published, published_network
 from tests.net.strategies import archs
 
@@ -49,7 +49,7 @@ def test_torchvision_builds_and_computes_the_same(arch):
         with pytest.raises(UsageError, match=r"torchvision.*--format onnx hold any network"):
             torchvision_call(arch)
         return
-    same_output(arch, eval(torchvision_call(arch), CALLS), torchvision_names(arch))
+    same_output(arch, eval(torchvision_call(arch), CALLS), tensor_names(arch, TORCHVISION))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_torchvision_builds_and_computes_the_same(arch):
 def test_torchvisions_own_networks_take_the_weights(theirs, block, d, w, g):
     stages = tuple(Stage(*s, 1, g) for s in zip(d, w, strict=True))
     arch = Arch(Stem(), stages, block)
-    same_output(arch, theirs(weights=None), torchvision_names(arch))
+    same_output(arch, theirs(weights=None), tensor_names(arch, TORCHVISION))
 
 
 def test_timms_own_networks_take_the_weights():
@@ -71,7 +71,7 @@ def test_timms_own_networks_take_the_weights():
         arch = published_network(name)
         line = tuple(published()[name][key] for key in ("w0", "wa", "wm"))
         built = eval(timm_call(arch, line), vars(regnet))
-        names = timm_names(arch)
+        names = tensor_names(arch, TIMM)
         same_output(arch, built, names)
         assert set(getattr(regnet, theirs)().state_dict()) == set(names.values())
 
@@ -87,7 +87,7 @@ def test_timm_builds_and_computes_the_same(d, w0, wa, wm, b, g, block, act):
     from dataclasses import replace
 
     from dsd.space.networks import regnet as on_line
-    from dsd.train.weights import _check_line
+    from dsd.train.formats import _check_line
 
     arch = on_line(d, 8 * w0, wa, wm, g, b, block, Stem(inputs=1, width=8), 10)
     arch = replace(arch, activation=act)
@@ -97,7 +97,7 @@ def test_timm_builds_and_computes_the_same(d, w0, wa, wm, b, g, block, act):
         _check_line(arch, line)
     except UsageError:  # timm truncates where the paper rounds: rare, and said
         assume(False)
-    same_output(arch, eval(timm_call(arch, line), vars(regnet)), timm_names(arch), 16)
+    same_output(arch, eval(timm_call(arch, line), vars(regnet)), tensor_names(arch, TIMM), 16)
 
 
 def test_what_timm_cannot_build_is_said():
@@ -109,7 +109,7 @@ def test_what_timm_cannot_build_is_said():
         timm_call(Arch(Stem(stride=1), stages), (24, 1.0, 2.0))
     with pytest.raises(UsageError, match=r"timm's RegNet has no block V, only X, Y and R"):
         timm_call(Arch(Stem(), stages, "V"), (24, 1.0, 2.0))
-    from dsd.train.weights import _check_line
+    from dsd.train.formats import _check_line
 
     with pytest.raises(UsageError, match="rounds the widths"):
         _check_line(plain, (24, 1.0, 2.0))

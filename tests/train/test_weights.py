@@ -24,7 +24,8 @@ from dsd.store.results import frame
 from dsd.store.runs import one_run
 from dsd.train.data import load
 from dsd.train.evaluate import evaluate
-from dsd.train.weights import Keep, trained, write
+from dsd.train.formats import write
+from dsd.train.weights import Keep, trained
 from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
 
