@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,12 @@ def write(net: Trained, path: Path, kind: str) -> str:
         return f'onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})'
     state, call = _renamed(net, kind)
     about["build"] = call or f'dsd.load_network("{path}")'
-    save = _safetensors().save_file
+    safetensors = _safetensors()
     plain = {name: tensor.contiguous() for name, tensor in state.items()}
-    _write_whole(path, lambda partial: save(plain, str(partial), about))
+    try:
+        _write_whole(path, lambda file: safetensors.torch.save_file(plain, str(file), about))
+    except safetensors.SafetensorError as error:  # a full disk, mostly
+        raise DsdError(f"{path} was not written: {first_line(error)}.") from None
     return about["build"]
 
 
@@ -43,13 +45,12 @@ def load_network(path: str | Path) -> nn.Module:
 
     Raises DsdError for a file that holds something else.
     """
+    safetensors = _safetensors()
     try:
-        with _safetensors().safe_open(str(path), "pt") as file:
+        with safetensors.safe_open(str(path), "pt") as file:
             about = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except DsdError:
-        raise
-    except Exception as error:  # safetensors' own error is no class that it exports everywhere
+    except (OSError, safetensors.SafetensorError) as error:
         raise DsdError(f"{path} cannot be read: {first_line(error)}.") from None
     if about.get("format") != "dsd":
         kind = about.get("format", "unknown")
@@ -114,23 +115,19 @@ def _onnx(net: Trained, path: Path, about: Mapping[str, str]) -> None:
 
 
 def _safetensors() -> Any:
+    """The module, with its part for torch."""
     try:
         import safetensors
         import safetensors.torch
     except ImportError:
         raise DsdError(f"Files of weights need safetensors: {NEEDED}") from None
-    return _Both(safetensors.safe_open, safetensors.torch.save_file)
-
-
-@dataclass(frozen=True)
-class _Both:
-    """What is used of safetensors."""
-
-    safe_open: Any
-    save_file: Any
+    return safetensors
 
 
 def _write_whole(path: Path, save: Callable[[Path], None]) -> None:
+    """Write a file whole or not at all. Raises UsageError without its folder, DsdError."""
+    if not path.parent.is_dir():
+        raise UsageError(f"No folder '{path.parent}' for {path.name}.")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save(partial)

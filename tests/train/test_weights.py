@@ -103,6 +103,8 @@ def test_dsd_reads_back_what_it_wrote(run, tmp_path):
     write(net, path, "torchvision")
     with pytest.raises(DsdError, match="holds weights of the format torchvision"):
         dsd.load_network(path)
+    with pytest.raises(UsageError, match="No folder"):
+        write(net, tmp_path / "no" / "net.safetensors", "dsd")
     path.write_bytes(b"nothing")
     with pytest.raises(DsdError, match="cannot be read"):
         dsd.load_network(path)
