@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dsd.errors import UsageError
 from dsd.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -59,10 +60,29 @@ class Population:
 
     @cached_property
     def declared(self) -> dict[str, Any]:
-        """Its space as it was stored, parents included: form, draw, restrict; {} for an import."""
+        """Its space as it was stored, parents included: form, draw, restrict.
+
+        {} for an import and for a selection, which no space describes.
+        """
         from dsd.store.declared import stored_space
 
-        return stored_space(self._store, self.rows[0].space) if self.rows else {}
+        if self.external or self.selected:
+            return {}
+        return stored_space(self._store, self.rows[0].space)
+
+    @property
+    def selected(self) -> bool:
+        """Whether its networks were chosen, not sampled: its errors do not stand for a space."""
+        return any(row.kind == "selection" for row in self.rows)
+
+    @property
+    def origin(self) -> str:
+        """How the networks of a selection were chosen, in words; "" for what was sampled."""
+        from dsd.space.selection import Selection, in_words
+        from dsd.store.declared import selection_text
+
+        text = selection_text(self._store, self.rows[0].space) if self.selected else None
+        return in_words(Selection.from_text(text, "").origin) if text else ""
 
     @property
     def provenance(self) -> pd.DataFrame:
@@ -70,6 +90,15 @@ class Population:
         from dsd.store.export import provenance
 
         return provenance(self._store, self.rows)
+
+    @property
+    def timings(self) -> pd.DataFrame:
+        """What `dsd time` measured of its networks (see `dsd.store.timings.timings`)."""
+        from dsd.store.timings import timings
+
+        if self.external:
+            raise UsageError(f"{self.name} was trained elsewhere: its networks are not known here.")
+        return timings(self._store, self.rows)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -112,6 +141,13 @@ class Lab:
         from dsd.store.engine import open_store
 
         return open_store(self.settings.db, write=False)
+
+    def upgrade(self) -> None:
+        """Bring the schema of a database that is there up to date; make none."""
+        from dsd.store.migrate import revision_of
+
+        if revision_of(self.settings.db):
+            self.store.close()
 
     def draw(self, space: str, n: int = 500, regime: str = "", seed: int = 0) -> Sample:
         """The first n networks of a space in a regime's band; nothing is stored."""

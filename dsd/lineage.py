@@ -68,7 +68,7 @@ def _numbers(one: Scored) -> dict[str, Any]:
 def added(now: dict[str, Any], before: dict[str, Any] | None) -> str:
     """The rules that are new, or what else sets a declared space apart from the one before."""
     if not now:
-        return "imported"
+        return "no space of its own"
     if before and before["form"] != now["form"]:
         return f"{now['form']} form"
     known = before["restrict"] if before else []

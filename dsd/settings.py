@@ -13,12 +13,13 @@ FILE = "dsd.toml"
 
 @dataclass(frozen=True)
 class Settings:
-    """Database (URL or file), folders of datasets and checkpoints, the default regime's name."""
+    """Database (URL or file), folders of data, checkpoints and weights, the default regime."""
 
     db: str = "dsd.db"
     data: str = "data"
     regime: str = "imagenet_400mf"
     checkpoints: str = "checkpoints"
+    weights: str = "weights"
 
     @property
     def database(self) -> str:
@@ -50,4 +51,5 @@ def as_toml(settings: Settings) -> str:
         f"data = {json.dumps(settings.data)}          # folder with imagenet/, cifar-10-..., ...\n"
         f"regime = {json.dumps(settings.regime)}  # default conditions: a file of regimes/\n"
         f"checkpoints = {json.dumps(settings.checkpoints)}  # folder of networks in mid-training\n"
+        f"weights = {json.dumps(settings.weights)}  # folder of a selection's trained networks\n"
     )

@@ -179,20 +179,33 @@ def study_of(lab: Lab, references: Sequence[str], question: Question | None = No
     regimes = sorted(set().union(*(population.regimes for population in populations)))
     if len(regimes) > 1 and not asked.across:
         raise DsdError(several_regimes(lab, populations, regimes))
+    chosen = [population for population in populations if population.selected]
+    mixed = 0 < len(chosen) < len(populations)
+    if mixed and not asked.across:
+        raise DsdError(_mixed(chosen[0], populations))
     tables = {p.name: limited(p, asked.where, asked.prefix, asked.whole) for p in populations}
     scored = [one for p in populations for one in _parts(p, tables[p.name], asked)]
     empty = [one for one in scored if not one.errors.size]
     if empty:
         raise DsdError(_nothing_trained(empty, lab, asked.where))
-    remarks = [*_shared(tables), *_without_part(tables, scored, asked.split)]
+    remarks = [*_shared(tables), *_chosen(chosen), *_without_part(tables, scored, asked.split)]
     if asked.normalize:
         sizes = [one.errors.size for one in scored]
         scored = _normalized(scored, asked)
         remarks += _outside(scored, sizes, asked.normalize)
     else:
         scored = _with_expected_best(scored, asked.confidence)
-    pairs = _pairs(scored) if len(regimes) == 1 else ()
+    pairs = _pairs(scored) if len(regimes) == 1 and not mixed else ()
     return Study(", ".join(regimes), asked, tuple(scored), pairs, tuple(remarks))
+
+
+def _mixed(chosen: Population, populations: Sequence[Population]) -> str:
+    sample = next(one.name for one in populations if not one.selected)
+    return (
+        f"{chosen.name} is a selection ({chosen.origin}), no sample of a space: its networks were "
+        f"chosen, so their errors do not compare with those of {sample}. `dsd summary "
+        f"{chosen.name}` sums it up; --across-regimes draws both all the same, without a test."
+    )
 
 
 def _parts(population: Population, table: pd.DataFrame, asked: Question) -> Iterator[Scored]:
@@ -273,6 +286,12 @@ def _pairs(scored: Sequence[Scored]) -> tuple[Comparison, ...]:
 
         return tuple(compare_normalized(a, b) for a, b in combinations(weighted, 2))
     return pairwise({one.name: one.errors for one in scored})
+
+
+def _chosen(selections: Sequence[Population]) -> Iterator[str]:
+    for one in selections:
+        yield (f"Warning: {one.name} is a selection ({one.origin}), no sample. Its networks were "
+               "chosen: their errors say nothing about a space.")  # fmt: skip
 
 
 def _without_part(

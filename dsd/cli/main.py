@@ -18,6 +18,7 @@ from dsd.cli.db import db
 from dsd.cli.demo import demo
 from dsd.cli.doctor import doctor
 from dsd.cli.edf import edf
+from dsd.cli.enqueue import enqueue
 from dsd.cli.export import export
 from dsd.cli.fit import fit
 from dsd.cli.imports import imports
@@ -35,8 +36,11 @@ from dsd.cli.search import search_efficiency
 from dsd.cli.spaces import spaces
 from dsd.cli.status import status
 from dsd.cli.steer import cancel, delete, pause, resume, retry
+from dsd.cli.summary import summary
+from dsd.cli.timing import time
 from dsd.cli.top import top
 from dsd.cli.trends import trends
+from dsd.cli.weights import weights
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
 
@@ -59,8 +63,9 @@ def cli() -> None:
 
 for command in (
     init, spaces, regimes, count, net, sample, worker, launch, status, runs, edf, compare, best,
-    lineage, search_efficiency, complexity, top, fit, trends, report, cancel, retry, pause, resume,
-    delete, note, tag, imports, export, data, db, doctor, demo,
+    lineage, search_efficiency, complexity, time, top, fit, trends, report, enqueue, summary,
+    weights, cancel, retry, pause, resume, delete, note, tag, imports, export, data, db, doctor,
+    demo,
 ):  # fmt: skip
     cli.add_command(command)
 

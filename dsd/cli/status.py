@@ -72,7 +72,11 @@ def lines(found: Status) -> Iterator[str]:
 
     seen = [s for s in STATES if any(p.states.get(s) for p in found.populations)] or ["queued"]
     rows = [
-        [p.name + " (paused)" * p.paused, str(p.size), *(str(p.states.get(s, 0)) for s in seen)]
+        [
+            p.name + " (selection)" * (p.kind == "selection") + " (paused)" * p.paused,
+            str(p.size),
+            *(str(p.states.get(s, 0)) for s in seen),
+        ]
         for p in found.populations
     ]
     yield table_text(["population", "networks", *seen], rows)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 @click.option("--checkpoints", metavar="DIR",
               help="Folder of networks in mid-training.  [dsd.toml, else checkpoints]",
               )  # fmt: skip
+@click.option("--keep-weights", metavar="DIR",
+              help="Keep the final weights of every network there.  [a selection's, in weights]",
+              )  # fmt: skip
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @pass_lab
@@ -38,6 +41,7 @@ def worker(
     max_runs: int | None,
     max_attempts: int,
     checkpoints: str | None,
+    keep_weights: str | None,
     exit_when_empty: bool,
     parent: int | None,
 ) -> None:
@@ -51,6 +55,7 @@ def worker(
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
     from dsd.train.stop import stop_on_signals
+    from dsd.train.weights import Keep
     from dsd.train.worker import work
 
     if gpu is not None and cpu:
@@ -61,12 +66,14 @@ def worker(
     wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
     click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
     folder = lab.settings.checkpoints if checkpoints is None else checkpoints
+    weights = keep_weights or lab.settings.weights
+    keep = Keep(Path(weights) if weights else None, every=bool(keep_weights))
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
         ended = work(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
-            max_runs=max_runs,
+            keep=keep, max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, say=click.echo, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")

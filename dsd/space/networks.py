@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import dsd.net
 from dsd.errors import UsageError, suggestion
 from dsd.net.arch import Arch, Stage, Stem
 from dsd.net.groups import Stages, buildable
+from dsd.regime import Regime
 from dsd.space.quantized import quantized_widths
 
 WIDEST = 1_000_000  # costs of anything larger would not fit into 64 bits
@@ -37,6 +39,20 @@ def published_network(name: str) -> Arch:
     if name not in known:
         raise UsageError(f"No published network '{name}'.{suggestion(name, known)}")
     return regnet(**known[name])
+
+
+def under(arch: Arch, regime: Regime) -> Arch:
+    """The same stages with what a regime decides: stem, classes, and the strides of the stages.
+
+    Raises UsageError where the regime has strides for another number of stages.
+    """
+    strides = regime.strides or (2,) * len(arch.stages)
+    if len(strides) != len(arch.stages):
+        raise UsageError(f"Regime '{regime.name}' has strides for {len(strides)} stages; the "
+                         f"network has {len(arch.stages)}.")  # fmt: skip
+    pairs = zip(arch.stages, strides, strict=True)
+    stages = tuple(replace(stage, stride=stride) for stage, stride in pairs)
+    return replace(arch, stem=regime.stem, classes=regime.classes, stages=stages)
 
 
 def regnet(

@@ -12,7 +12,10 @@ from dsd.store.schema import Run
 
 @dataclass(frozen=True)
 class Claim:
-    """One run in one owner's hands; `attempt` tells it from other claims of the same run."""
+    """One run in one owner's hands; `attempt` tells it from other claims of the same run.
+
+    `selected`: some selection wants it, so its weights are worth keeping.
+    """
 
     run_id: int
     attempt: int
@@ -23,6 +26,7 @@ class Claim:
     regime_text: str
     seed: int
     label: str
+    selected: bool = False
 
 
 def fence(claim: Claim) -> tuple[Any, ...]:

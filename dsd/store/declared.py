@@ -13,12 +13,19 @@ from dsd.store.location import describe
 from dsd.store.schema import Regime, Space
 
 
-def space_id(connection: Connection, name: str, text: str, digest: str) -> int:
-    """The id of a space, entered if new. Raises DsdError if its name means something else here."""
-    row = insert(connection, Space).values(name=name, text=text, digest=digest)
+def space_id(connection: Connection, name: str, text: str, digest: str, kind: str = "space") -> int:
+    """The id of a space or a selection, entered if new.
+
+    Raises DsdError if its name means something else here.
+    """
+    row = insert(connection, Space).values(name=name, text=text, digest=digest, kind=kind)
     connection.execute(row.on_conflict_do_nothing())
     stored = connection.execute(select(Space).where(Space.name == name)).one()
     if stored.digest != digest:
+        if "selection" in (kind, stored.kind):
+            raise DsdError(f"'{name}' names another {stored.kind} in "
+                           f"{describe(connection.engine.url)}: give this one a --name of its "
+                           "own.")  # fmt: skip
         raise DsdError(_another_meaning(connection, "space", name, stored.digest, digest))
     return int(stored.id)
 
@@ -55,6 +62,20 @@ def stored_regime(store: Store, name: str) -> dict[str, Any]:
     with reading(store) as connection:
         text = connection.execute(select(Regime.text).where(Regime.name == name)).scalar_one()
     return _flat(json.loads(text))
+
+
+def selection_text(store: Store, name: str) -> str | None:
+    """The text of a stored selection; None where no selection has this name."""
+    with reading(store) as connection:
+        row = select(Space.text).where(Space.name == name, Space.kind == "selection")
+        return connection.execute(row).scalar()
+
+
+def selection_names(store: Store) -> list[str]:
+    """The names of all selections, in the order of their making."""
+    with reading(store) as connection:
+        rows = select(Space.name).where(Space.kind == "selection").order_by(Space.id)
+        return list(connection.execute(rows).scalars())
 
 
 def regime_differences(

@@ -34,6 +34,7 @@ from dsd.store.schema import (
     Run,
     Space,
     Tag,
+    Timing,
     Worker,
 )
 from dsd.store.steer import hold_back
@@ -100,6 +101,7 @@ class _Merge:
         self.regimes = self.declared(Regime)
         self.plain(Network)
         self.plain(Worker)
+        self.plain(Timing, without=("id",))
         for population in self.rows(Population):
             self.population(population)
         self.run_rows()
@@ -124,9 +126,10 @@ class _Merge:
     def size(self, table: type[Base]) -> int:
         return self.target.execute(select(func.count()).select_from(table)).scalar_one()
 
-    def plain(self, table: type[Base]) -> None:
+    def plain(self, table: type[Base], without: Sequence[str] = ()) -> None:
         """Rows that are the same wherever they are."""
-        rows = [row._asdict() for row in self.rows(table)]
+        found = [row._asdict() for row in self.rows(table)]
+        rows = [{key: row[key] for key in row if key not in without} for row in found]
         added = self.add(table, rows)
         self.merged.count(table.__tablename__, added, len(rows) - added)
 
@@ -146,7 +149,7 @@ class _Merge:
             if here is not None or row.digest in meanings:
                 ids[row.id] = here.id if here is not None else meanings[row.digest]
                 continue
-            values = {"name": row.name, "text": row.text, "digest": row.digest}
+            values = {key: value for key, value in row._asdict().items() if key != "id"}
             new = insert(self.target, table).values(**values).returning(table.id)
             ids[row.id] = self.target.execute(new).scalar_one()
             added += 1

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, bindparam, select, update
 
 from dsd.errors import DsdError
-from dsd.store import migrate
+from dsd.net.arch import Arch
+from dsd.regime import Regime
+from dsd.store import migrate, schema
 from dsd.store.clock import now
 from dsd.store.declared import regime_id, space_id
-from dsd.store.engine import Store, insert, writing
+from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.location import describe
 from dsd.store.references import (
     PopulationRow,
@@ -26,10 +28,11 @@ from dsd.store.steer import hold_back
 
 if TYPE_CHECKING:
     from dsd.space.sample import Sample
+    from dsd.space.selection import Repeat
 
 __all__ = [
     "PopulationRow", "Saved", "parse_reference", "population_ids", "populations", "resolve",
-    "save_sample",
+    "save_sample", "stored_archs",
 ]  # fmt: skip
 
 
@@ -46,8 +49,12 @@ class Saved:
     size: int
 
 
-def save_sample(store: Store, sample: Sample, priority: int = 0) -> Saved:
+def save_sample(
+    store: Store, sample: Sample | Repeat, priority: int = 0, kind: str = "space"
+) -> Saved:
     """Store a sample as its population and queue the runs that do not exist yet, all or nothing.
+
+    A repeat of a selection is stored alike, its `kind` being "selection".
 
     Asking again adds nothing; a longer sample adds its tail; a higher priority lifts what waits.
     Raises DsdError where a name would change its meaning.
@@ -55,7 +62,7 @@ def save_sample(store: Store, sample: Sample, priority: int = 0) -> Saved:
     digests = [arch.digest for arch in sample.archs]
     with writing(store) as connection:
         migrate.lock(connection)
-        population = _population(connection, sample)
+        population = _population(connection, sample, kind)
         stored = _stored(connection, population.id)
         _check_same_draw(connection, sample, stored, digests)
         known = min(len(stored), len(digests))
@@ -75,10 +82,21 @@ def save_sample(store: Store, sample: Sample, priority: int = 0) -> Saved:
     return Saved(len(digests) - known, known, reused, max(len(stored), len(digests)))
 
 
-def _population(connection: Connection, sample: Sample) -> Any:
+def stored_archs(store: Store, population: PopulationRow) -> tuple[list[Arch], Regime]:
+    """The networks of a population in sampling order, and the regime that they were drawn for."""
+    texts = select(Network.canonical).join_from(Member, Network, Member.network == Network.digest)
+    texts = texts.where(Member.population_id == population.id).order_by(Member.ordinal)
+    regime = select(schema.Regime.text).where(schema.Regime.name == population.regime)
+    with reading(store) as connection:
+        archs = [Arch.from_json(text) for text in connection.execute(texts).scalars()]
+        text = connection.execute(regime).scalar_one()
+    return archs, Regime.from_text(text, population.regime)
+
+
+def _population(connection: Connection, sample: Sample | Repeat, kind: str) -> Any:
     space, regime = sample.space, sample.regime
     key = {
-        "space_id": space_id(connection, space.name, space.text, space.digest),
+        "space_id": space_id(connection, space.name, space.text, space.digest, kind),
         "regime_id": regime_id(connection, regime.name, regime.text, regime.digest),
         "seed": int(sample.seed),
     }
@@ -96,7 +114,7 @@ def _stored(connection: Connection, population: int) -> list[str]:
 
 
 def _check_same_draw(
-    connection: Connection, sample: Sample, stored: list[str], digests: list[str]
+    connection: Connection, sample: Sample | Repeat, stored: list[str], digests: list[str]
 ) -> None:
     """A seed draws the same networks for ever, else a population would mix two draws."""
     pairs = enumerate(zip(stored, digests, strict=False))
@@ -116,13 +134,13 @@ def _existing_runs(connection: Connection, population: Any) -> dict[str, Any]:
     return {row.network: row for row in connection.execute(columns.where(*same))}
 
 
-def _networks(sample: Sample, start: int) -> Iterator[dict[str, Any]]:
+def _networks(sample: Sample | Repeat, start: int) -> Iterator[dict[str, Any]]:
     for arch in sample.archs[start:]:
         yield {"digest": arch.digest, "canonical": arch.canonical}
 
 
 def _runs(
-    sample: Sample, population: Any, digests: list[str], start: int, priority: int
+    sample: Sample | Repeat, population: Any, digests: list[str], start: int, priority: int
 ) -> Iterator[dict[str, Any]]:
     same = {"regime_id": population.regime_id, "seed": population.seed, "rank": -priority}
     same |= {"state": "queued", "attempts": 0, "forgiven": 0}
@@ -131,7 +149,7 @@ def _runs(
 
 
 def _members(
-    sample: Sample, population: int, digests: list[str], start: int
+    sample: Sample | Repeat, population: int, digests: list[str], start: int
 ) -> Iterator[dict[str, Any]]:
     for i in range(start, len(digests)):
         row = {"population_id": population, "ordinal": i, "network": digests[i]}

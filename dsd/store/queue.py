@@ -60,6 +60,7 @@ def claim(
         regime_text=texts.text,
         seed=run.seed,
         label=f"{place.name}, network {place.ordinal}" if place else run.network,
+        selected=bool(texts.selected),
     )
 
 
@@ -100,7 +101,9 @@ def _labels(wanted: tuple[int, ...] | None) -> Any:
 
 @lru_cache
 def _texts() -> Any:
-    texts = select(Network.canonical, Regime.name, Regime.text)
+    chosen = _places(None).where(Space.id == Population.space_id, Space.kind == "selection")
+    selected = exists(chosen.correlate(Run)).label("selected")
+    texts = select(Network.canonical, Regime.name, Regime.text, selected)
     same = (Run.network == Network.digest) & (Run.regime_id == Regime.id)
     return texts.join_from(Run, Network).join(Regime).where(same, Run.id == bindparam("run"))
 

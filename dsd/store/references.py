@@ -18,13 +18,17 @@ _REFERENCE = re.compile(r"(?P<space>[^@#\s]+)(@(?P<regime>[^@#\s]+))?(#(?P<seed>
 
 @dataclass(frozen=True)
 class PopulationRow:
-    """One stored population; `name` is its full reference."""
+    """One stored population; `name` is its full reference, `kind` what its space is.
+
+    The populations of a selection are its repeats.
+    """
 
     id: int
     space: str
     regime: str
     seed: int
     size: int
+    kind: str = "space"
 
     @property
     def name(self) -> str:
@@ -53,7 +57,7 @@ def populations(store: Store) -> list[PopulationRow]:
 def population_rows(connection: Connection) -> list[PopulationRow]:
     """The same within a transaction."""
     size = select(func.count()).where(Member.population_id == Population.id).scalar_subquery()
-    columns = select(Population.id, Space.name, Regime.name, Population.seed, size)
+    columns = select(Population.id, Space.name, Regime.name, Population.seed, size, Space.kind)
     joined = columns.select_from(Population).join(Space).join(Regime).order_by(Population.id)
     return [PopulationRow(*row) for row in connection.execute(joined)]
 
@@ -93,10 +97,14 @@ def _nothing(
 ) -> str:
     under = f" --regime {regime}" if regime else ""
     run = f"`dsd sample {space} --n 500{under}"
+    chosen = any(p.kind == "selection" for p in of_space)
+    if chosen:
+        run = f"`dsd enqueue {space}{under}"
     if of_regime:
         seeds = _listed(str(p.seed) for p in of_regime)
         place = of_regime[0].name.split("#")[0]
-        return f"{place}#{seed}; its seeds: {seeds}. {run} --seed {seed}` makes it."
+        more = "--repeats N" if chosen else f"--seed {seed}"
+        return f"{place}#{seed}; its seeds: {seeds}. {run} {more}` makes it."
     if of_space:
         other = _listed(f"{p.space}@{p.regime}" for p in of_space)
         return f"{space}@{regime}; there is {other}. {run}` makes it."

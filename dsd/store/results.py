@@ -12,6 +12,7 @@ from dsd.store.engine import Store, reading
 from dsd.store.references import PopulationRow, population_ids, population_rows
 from dsd.store.schema import MEMBER_RUN, Member, Network, Population, Run
 from dsd.store.state import PopulationStatus, Status, WorkerStatus, status
+from dsd.store.timings import TIMES, conditions_in, latest_timings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +26,11 @@ _CHUNK = 5000  # bounds the small objects that are alive at once, which Python's
 def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
     """One row a network, population after population as given, each in sampling order.
 
-    Columns: population (`space@regime#seed`), space, regime, seed, ordinal, digest, run
+    Columns: population (`space@regime#seed`), space, regime, kind, seed, ordinal, digest, run
     (the id of its run), state, attempts, error_last and error_lowest (percent, NaN where there is
     none), seconds, message, flops, params, acts, block, stages, d
     (total), d1, w1, b1, g1, ... of the network, and what was drawn beyond it (w0, wa, wm, ...).
+    Where some were timed, all under the same conditions, inference_ms and training_ms, too.
     """
     import pandas as pd
 
@@ -37,8 +39,20 @@ def frame(store: Store, populations: Sequence[int | PopulationRow] | None = None
         known = {row.id: row for row in population_rows(connection)}
         asked = known if wanted is None else wanted
         pieces = [piece for key in asked for piece in _pieces(connection, known[key])]
-    nothing = dict.fromkeys(("population", "space", "regime", "seed"), ())
-    return pd.concat(pieces or [pd.DataFrame({**nothing, **_columns([])})], ignore_index=True)
+        times = latest_timings(connection, wanted)
+    nothing = dict.fromkeys(("population", "space", "regime", "kind", "seed"), ())
+    table = pd.concat(pieces or [pd.DataFrame({**nothing, **_columns([])})], ignore_index=True)
+    return with_times(table, times) if len(conditions_in(times)) == 1 else table
+
+
+def with_times(table: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """A frame with the columns inference_ms and training_ms of timings under one condition."""
+    import pandas as pd
+
+    place = ["population", "digest"]
+    at = pd.MultiIndex.from_frame(table[place])
+    found = times.set_index(place)[list(TIMES)].astype(float).reindex(at)
+    return table.assign(**{name: found[name].to_numpy() for name in TIMES})
 
 
 def scores(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> pd.DataFrame:
@@ -62,6 +76,7 @@ def _pieces(connection: Connection, population: PopulationRow) -> Iterator[pd.Da
     import pandas as pd
 
     same = {"population": population.name, "space": population.space, "regime": population.regime}
+    same["kind"] = population.kind
     for rows in connection.execute(_rows(population.id)).partitions(_CHUNK):
         yield pd.DataFrame({**same, "seed": population.seed, **_columns(rows)})
 

@@ -33,7 +33,8 @@ def one_run(store: Store, run_id: int) -> dict[str, Any]:
     Times are Unix seconds, errors percent. Raises DsdError for one that there is not.
     """
     with reading(store) as connection:
-        columns = select(Run.__table__, Regime.name.label("regime"), Network.canonical)
+        names = (Regime.name.label("regime"), Regime.text.label("regime_text"))
+        columns = select(Run.__table__, *names, Network.canonical)
         joined = columns.join_from(Run, Regime).join(Network, Network.digest == Run.network)
         row = connection.execute(joined.where(Run.id == run_id)).first()
         if row is None:
@@ -42,7 +43,7 @@ def one_run(store: Store, run_id: int) -> dict[str, Any]:
         known["network_text"] = json.loads(known.pop("canonical"))
         known["populations"] = [
             {"name": f"{r.name}@{row.regime}#{row.seed}", "ordinal": r.ordinal, "flops": r.flops,
-             "params": r.params, "acts": r.acts}
+             "params": r.params, "acts": r.acts, "draw": r.draw}
             for r in connection.execute(_places(run_id))
         ]  # fmt: skip
         for name, table in (("epochs", Epoch), ("late_results", LateResult)):
@@ -73,6 +74,7 @@ def wanted_by(store: Store, runs: Sequence[int]) -> dict[str, int]:
 
 def _places(run_id: int) -> Any:
     columns = select(Space.name, Member.ordinal, Member.flops, Member.params, Member.acts)
+    columns = columns.add_columns(Member.draw)
     joined = columns.join_from(Member, Population).join(Space).join(Run, MEMBER_RUN)
     return joined.where(Run.id == run_id).order_by(Population.id)
 

@@ -1,4 +1,4 @@
-"""The tables: what was declared, drawn, queued, trained, observed, imported and noted.
+"""The tables: what was declared, drawn, queued, trained, timed, imported and noted.
 
 Times are Unix seconds.
 """
@@ -48,13 +48,19 @@ class Base(DeclarativeBase):
 
 
 class Space(Base):
-    """A declared space: a name keeps its meaning for ever."""
+    """Where networks come from: a declared space, or a selection. A name never changes meaning.
+
+    A selection's text says which networks were chosen, how and from what; its populations are its
+    repeats, each of which trains all of them under a seed of its own.
+    """
 
     __tablename__ = "spaces"
+    __table_args__ = (CheckConstraint("kind IN ('space', 'selection')", name="kind"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     text: Mapped[str]
     digest: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="space")
 
 
 class Regime(Base):
@@ -223,6 +229,34 @@ class ImportRow(Base):
     error_lowest: Mapped[float | None]
     properties: Mapped[dict[str, Any]]
     curve: Mapped[list[Any] | None]
+
+
+class Timing(Base):
+    """Milliseconds that one batch takes a network on a device: median and quartiles.
+
+    Null where it was not measured: the device lacks the memory. `others` is how many cores other
+    processes kept busy meanwhile. Measuring again adds a row; the latest one counts.
+    """
+
+    __tablename__ = "timings"
+    __table_args__ = (UniqueConstraint("network", "host", "measured"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    network: Mapped[str] = mapped_column(ForeignKey("networks.digest"))
+    device: Mapped[str]
+    torch: Mapped[str]
+    resolution: Mapped[int]
+    batch: Mapped[int]
+    precision: Mapped[str]
+    inference_ms: Mapped[float | None]
+    inference_low: Mapped[float | None]
+    inference_high: Mapped[float | None]
+    training_ms: Mapped[float | None]
+    training_low: Mapped[float | None]
+    training_high: Mapped[float | None]
+    samples: Mapped[int]
+    others: Mapped[float | None]
+    host: Mapped[str]
+    measured: Mapped[float]
 
 
 _ABOUT = ("population_id", "run_id", "import_id")

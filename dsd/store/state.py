@@ -38,6 +38,7 @@ class PopulationStatus:
     size: int
     states: dict[str, int]
     paused: bool = False
+    kind: str = "space"
 
     @property
     def name(self) -> str:
@@ -112,12 +113,13 @@ def _populations(connection: Connection) -> tuple[PopulationStatus, ...]:
     grouped = grouped.join(Run, MEMBER_RUN).group_by(Member.population_id, Run.state)
     for population, state, count in connection.execute(grouped):
         counts.setdefault(population, dict.fromkeys(STATES, 0))[state] = count
-    columns = select(Population.id, Space.name, Regime.name, Population.seed, Population.paused)
+    columns = select(Population.id, Space.name, Regime.name, Population.seed)
+    columns = columns.add_columns(Population.paused, Space.kind)
     named = columns.join_from(Population, Space).join(Regime).order_by(Population.id)
     none = dict.fromkeys(STATES, 0)
     rows = [(row, counts.get(row.id, none)) for row in connection.execute(named)]
     return tuple(
-        PopulationStatus(*row[:4], sum(states.values()), states, bool(row.paused))
+        PopulationStatus(*row[:4], sum(states.values()), states, bool(row.paused), row.kind)
         for row, states in rows
     )
 

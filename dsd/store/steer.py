@@ -27,7 +27,17 @@ from dsd.store import migrate
 from dsd.store.clock import now
 from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.references import PopulationRow, population_ids
-from dsd.store.schema import MEMBER_RUN, Member, Network, Note, Population, Regime, Run, Space
+from dsd.store.schema import (
+    MEMBER_RUN,
+    Member,
+    Network,
+    Note,
+    Population,
+    Regime,
+    Run,
+    Space,
+    Timing,
+)
 
 CANCELLABLE = ("queued", "running")
 RETRIABLE = ("failed", "out-of-memory", "cancelled")
@@ -213,7 +223,8 @@ def _forget_unused(connection: Connection, used: Any) -> None:
     """Networks, space and regime that nothing names any more; their names are free again."""
     drawn = exists(select(Member.ordinal).where(Member.network == Network.digest))
     trained = exists(select(Run.id).where(Run.network == Network.digest))
-    connection.execute(delete(Network).where(~drawn, ~trained))
+    timed = exists(select(Timing.id).where(Timing.network == Network.digest))
+    connection.execute(delete(Network).where(~drawn, ~trained, ~timed))
     sampled = exists(select(Population.id).where(Population.space_id == used.space_id))
     connection.execute(delete(Space).where(Space.id == used.space_id, ~sampled))
     under = exists(select(Population.id).where(Population.regime_id == used.regime_id))

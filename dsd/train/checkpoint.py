@@ -59,7 +59,7 @@ class Checkpoint:
             session.model.load_state_dict(kept["model"])
             session.optimizer.load_state_dict(kept["optimizer"])
         except UNREADABLE as error:
-            self.say(f"Checkpoint {self.path} is of no use: {_first_line(error)}. Starting anew.")
+            self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
             raise Unusable from None
         return epochs
 
@@ -80,7 +80,7 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda file: torch.save(state, file))
         except (OSError, RuntimeError) as error:
-            self.say(f"No checkpoint written to {self.path.parent}: {_first_line(error)}")
+            self.say(f"No checkpoint written to {self.path.parent}: {first_line(error)}")
         self.saved = time.monotonic()
 
     def remove(self) -> None:
@@ -93,5 +93,6 @@ class Unusable(Exception):
     """A checkpoint cannot be used; the model may hold parts of it and is to be built anew."""
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -51,6 +51,35 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({platform.machine()}), {torch.get_num_threads()} thread"
 
 
+def hardware(device: torch.device) -> str:
+    """What times depend on: "NVIDIA H100 80GB HBM3", or "CPU AMD EPYC 9654, 1 thread"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {_processor()}, {torch.get_num_threads()} thread"
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, else its kind."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next((name for name in names if name), platform.processor() or platform.machine())
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name such as cpu, cuda or cuda:1. Raises UsageError, DsdError."""
+    kind, _, number = name.partition(":")
+    if name == "cpu":
+        return pick_device(cpu=True)
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise UsageError(f"'{name}' is no device; cpu, cuda:0 or cuda:1 would be one.")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= there:
+        works = ", ".join(["cpu", *(f"cuda:{i}" for i in range(there))])
+        raise DsdError(f"This machine has no device {name}; there is {works}.")
+    return pick_device(gpu=int(number or 0))
+
+
 def provenance(device: torch.device) -> dict[str, str]:
     """Where and with what a run was made: versions, device, host, and dsd's commit where known."""
     known = {

@@ -28,9 +28,11 @@ from dsd.train.patience import patiently
 from dsd.train.seeds import run_seed
 from dsd.train.source import Source
 from dsd.train.stop import Stop
+from dsd.train.weights import Keep
 
 POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
 SLOW_EPOCH_S = 30.0  # an epoch that takes longer is worth a line of its own
+NO_WEIGHTS = Keep()
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -40,6 +42,7 @@ def work(
     folder: Path,
     device: torch.device,
     checkpoints: Path | None = None,
+    keep: Keep = NO_WEIGHTS,
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -53,7 +56,8 @@ def work(
     Returns how many ended with an error to compare (trained or diverged). A network that crashes or
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
-    `checkpoints` whoever claims it goes on from its last one there. Raises DatasetMissing,
+    `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
+    weights are kept, and where. Raises DatasetMissing,
     with the queue untouched, when the images of every waiting network are missing in `folder`.
     """
     stop = stop or Stop()
@@ -62,7 +66,8 @@ def work(
     prepare(device)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, device_name(device))
-    worker = Worker(store, source, device, checkpoints, lease_s, say, stop, provenance(device))
+    origin = provenance(device)
+    worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin)
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
     idle_s = 0.0
@@ -96,6 +101,7 @@ class Worker:
     source: Source
     device: torch.device
     checkpoints: Path | None
+    keep: Keep
     lease_s: float
     say: Callable[[str], None]
     stop: Stop
@@ -114,7 +120,7 @@ class Worker:
                 queue.release(self.store, claim)
                 raise
             try:
-                errors = self.train(claim, regime, dataset, lost)
+                errors, kept = self.train(claim, regime, dataset, lost)
             except Stopped:
                 return self.leave(claim, lost)
             except DatabaseUnavailable:
@@ -129,12 +135,16 @@ class Worker:
                 raise
             seconds = time.perf_counter() - begin
             self.say(f"{claim.label}: error {errors[-1]:.1f}% ({seconds:.1f} s)")
-            return self.finish(claim, regime, dataset, "done", errors[-1], min(errors))
+            last, lowest = errors[-1], min(errors)
+            return self.finish(claim, regime, dataset, "done", last, lowest, kept)
 
     def train(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
-    ) -> list[float]:
-        """Train the network, from its checkpoint if it has one; the test errors in percent."""
+    ) -> tuple[list[float], Path | None]:
+        """Train the network, from its checkpoint if it has one.
+
+        Returns the test errors in percent, and the file of its weights if they are kept.
+        """
         checkpoint = self.checkpoint(claim, regime)
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
         epochs: list[Epoch] = []
@@ -150,7 +160,8 @@ class Worker:
             if epoch.seconds > SLOW_EPOCH_S:
                 of = f"epoch {epoch.epoch}/{regime.train.epochs}"
                 self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
-        return [epoch.test_error for epoch in epochs]
+        errors = [epoch.test_error for epoch in epochs]
+        return errors, self.keep.weights(claim, session.model, errors[-1], self.say)
 
     def session(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,
@@ -193,14 +204,16 @@ class Worker:
             raise Stopped
 
     def finish(
-        self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float, lowest: float
-    ) -> bool:
+        self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float,
+        lowest: float, weights: Path | None = None,
+    ) -> bool:  # fmt: skip
         """Store a result and where it comes from; False if the lease was lost meanwhile."""
         origin = {
             **self.origin,
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
+            **({"weights": str(weights)} if weights else {}),
         }
         kept = patiently(
             lambda: queue.finish(
@@ -209,6 +222,8 @@ class Worker:
             )
         )  # fmt: skip
         self.forget(claim, regime)
+        if weights and not kept:
+            weights.unlink(missing_ok=True)  # no run's result says that they are its own
         return kept
 
     def diverged(self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged) -> bool:

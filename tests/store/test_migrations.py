@@ -22,6 +22,7 @@ from dsd.store.notes import add_note, find_subject
 from dsd.store.populations import save_sample
 from dsd.store.results import frame
 from dsd.store.schema import Base
+from dsd.store.timings import Conditions, save_timing
 
 NEXT = """
 import sqlalchemy as sa
@@ -141,6 +142,20 @@ def test_no_downgrade_loses_what_the_older_schema_cannot_hold(
         alembic("downgrade", "0001")
     assert everything(store) == before
     store.close()
+
+
+def test_selections_and_times_hold_a_downgrade_back(alembic: Any, url: str, draw: Any) -> None:
+    store = open_store(url)
+    save_sample(store, draw(1, "chosen"), kind="selection")
+    store.close()
+    with pytest.raises(RuntimeError, match="knows no selections: its 1 rows would go"):
+        alembic("downgrade", "0002")
+    conditions = Conditions("cpu", "2", 28, 1, "fp32")
+    save_timing(store, draw(1).archs[0], conditions, "host", {"samples": 1, "training_ms": 1.0})
+    store.close()
+    with pytest.raises(RuntimeError, match="no table timings: its 1 rows would go"):
+        alembic("downgrade", "0002")
+    alembic("check")
 
 
 def test_revisions_are_numbered_in_order() -> None:
