@@ -87,10 +87,12 @@ class _Count:
             return 0, 0
         if len(self.tables) == 1 and self.test is None:
             return self._one_column(next(iter(self.tables)))
-        found = self._by_lists(list(self.tables), self.test)
+        first = self._one_column(next(iter(self.tables)))
+        few = first[0] <= MOST_STEPS // self.share  # each of these would be looked at
+        found = self._by_lists(list(self.tables), self.test) if few else None
         if found is not None:
             return found, found
-        each = [self._one_column(column) for column in self.tables]
+        each = [first, *(self._one_column(column) for column in list(self.tables)[1:])]
         least = sum(low for low, _ in each) - (len(each) - 1) * self.total
         return max(0, least) if self.test is None else 0, min(high for _, high in each)
 

@@ -14,7 +14,7 @@ from dsd.space.candidates import Candidates
 from dsd.space.count import count
 from dsd.space.quantized import quantized_stages
 from dsd.space.sample import judge, regime_rules
-from dsd.space.spec import space_from
+from dsd.space.spec import load_space, space_from
 
 PAPER = load_regime("imagenet_400mf")
 LINE = {
@@ -82,6 +82,17 @@ def test_the_sampler_finds_all_networks_and_no_other(monkeypatch):
     space = lined(("wm >= 2",), b=[1], g=[8])
     regime = replace(PAPER, resolution=112, band={"flops": (60e6, 70e6)})
     assert len(sampling.sample(space, regime, 10**6)) == count(space, regime).inside
+
+
+def test_the_released_samplers_space_on_a_coarser_grid():
+    """Its ranges (d, w0, wa, wm, g), band and resolution; on the full grid the same enumeration
+    of all 6.8e9 settings finds the networks that `dsd count regnetx_pycls` says."""
+    coarse = {"wa": {"log": [8.0, 256.0], "step": 4.0}, "wm": {"log": [2.0, 3.0], "step": 0.125}}
+    few = {"w0": {"log": [8, 64], "step": 8}, "d": {"uniform": [12, 28]}}
+    space = lined(**coarse, **few, b=[1], g=load_space("regnetx_pycls").draws["g"][0].spec)
+    found = count(space, PAPER)
+    assert found.exact
+    assert found.inside == networks(space, PAPER)[0] > 100
 
 
 def test_too_many_networks_end_with_a_lower_bound(monkeypatch):
