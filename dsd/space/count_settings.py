@@ -17,7 +17,7 @@ from dsd.space.count_tables import tables
 from dsd.space.rules import Rules
 from dsd.space.spec import Space
 
-EASY_WORK, MOST_WORK = 20_000_000_000, 600_000_000_000  # additions, about 0.3 ns each
+EASY_WORK, MOST_WORK = 60_000_000_000, 600_000_000_000  # additions, about 0.3 ns each
 MOST_BYTES = 2_200_000_000
 MOST_STEPS = 4_000_000_000  # points of lists, about 40 ns each
 STEP_WORK = 100
