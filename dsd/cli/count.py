@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_lab
 def count(lab: Lab, space: str, as_json: bool) -> None:
-    """Count what SPACE holds inside the regime's band, exactly where it can be.
+    """Count what SPACE holds inside the regime's band, exactly where time allows.
 
-    Settings of a per-stage space, by dynamic programming over its stages; distinct networks of a
-    quantised-linear one.
+    Settings of a per-stage space, by dynamic programming over its stages or by meeting in the
+    middle; distinct networks of a quantised-linear one. Where a number would take too long, there
+    is a lower and an upper bound. Rules on cost thin out what is inside the band, not the total.
 
     \b
         dsd count anynetx_e
@@ -37,15 +38,30 @@ def count(lab: Lab, space: str, as_json: bool) -> None:
     counted = count_space(found, regime)
     if as_json:
         record = {"space": found.name, "regime": regime.name, **asdict(counted)}
-        click.echo(json.dumps({**record, "exact": counted.exact}))
+        click.echo(json.dumps({**record, "inside": counted.inside, "exact": counted.exact}))
     else:
         _show(found.name, regime.name, counted)
 
 
 def _show(space: str, regime: str, counted: Count) -> None:
     click.echo(f"{space} holds {counted.total:,} settings ({counted.total:.1e})")
-    share = f" ({counted.inside / counted.total:.2%} of them)" if counted.unit == "settings" else ""
-    click.echo(f"  {counted.inside_is} {counted.inside:,} {counted.unit} in {regime}'s band"
-               f"{share * bool(counted.total)}, by {counted.method}")  # fmt: skip
+    click.echo(f"  {_number(counted)} {counted.unit} in {regime}'s band{_share(counted)}, "
+               f"by {counted.method}")  # fmt: skip
     for rule in counted.left_out:
         click.echo(f"  not counted in: {rule}")
+
+
+def _number(counted: Count) -> str:
+    if counted.exact:
+        return f"exactly {counted.at_least:,}"
+    if counted.at_most is None:
+        return f"at least {counted.at_least:,}"
+    return f"between {counted.at_least:,} and {counted.at_most:,}"
+
+
+def _share(counted: Count) -> str:
+    """Which share of the settings that is."""
+    if counted.unit != "settings" or counted.at_most is None or not counted.total:
+        return ""
+    shares = dict.fromkeys(f"{x / counted.total:.4g}" for x in (counted.at_least, counted.at_most))
+    return f" (a share of {' to '.join(shares)})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dsd.errors import UsageError, suggestion
 
 STAGE_PARAMETERS = ("d", "w", "b", "g")
+EVERY_STAGE = {"w", "b", "g"}  # without an index they mean every stage; d is the total depth
 LONGEST = 1000
 
 _ARITHMETIC: dict[type, Callable[..., Any]] = {
@@ -105,6 +106,37 @@ def parse_rule(text: Any, known: Collection[str], where: str) -> list[Expression
     if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
         return [parse(ast.unparse(part), known, where) for part in tree.values]
     return [whole]
+
+
+def by_stage(rule: Expression, stages: int) -> list[Expression]:
+    """The rule wherever it applies, its columns named in full: `w[i+1] >= w[i]` over three stages
+    is `w2 >= w1` and `w3 >= w2`. All of them hold where the rule does."""
+    if rule.neighbors:
+        places = range(stages - rule.reach)
+    else:
+        places = range(stages if rule.names & EVERY_STAGE else 1)
+    return [_named(rule, at) for at in places]
+
+
+def _named(rule: Expression, at: int) -> Expression:
+    tree = cast(ast.expr, _Named(at).visit(ast.parse(rule.normal, mode="eval").body))
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
+    return Expression(ast.unparse(tree), tree, frozenset(names), frozenset(), 0, True)
+
+
+class _Named(ast.NodeTransformer):
+    """w, w[i] and w[i+1] become w2, w2 and w3 at the second stage (`at` 1); d stays the total."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(f"{node.id}{self.at + 1}") if node.id in EVERY_STAGE else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Name:
+        name = cast(ast.Name, node.value).id
+        return ast.Name(f"{name}{self.at + 1 + offset(node.slice, ValueError())}")
 
 
 def _tree(text: str, where: str) -> ast.expr:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from dsd.errors import UsageError
 from dsd.space.chain import Chain, free_chain
-from dsd.space.expression import STAGE_PARAMETERS, Expression, parse_rule
+from dsd.space.expression import STAGE_PARAMETERS, Expression, by_stage, parse_rule
 from dsd.space.spec import PARAMETERS, PER_STAGE, Space
 
 COSTS = ("flops", "params", "acts")
 _WIDTH = re.compile(r"w\d*$")
+_STAGE_COLUMN = re.compile(r"([dwbg])(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class Rules:
     """How to draw under the rules.
 
     chains: exact law of each parameter's vector; shares: parameter -> the one whose value it takes;
-    drawn: conditions to test on the draw; built: conditions to test on the buildable network.
+    drawn: conditions to test on the draw; built: conditions to test on the buildable network;
+    all: every rule but the shares, whichever way it is kept.
     """
 
     chains: Mapping[str, Chain]
     shares: Mapping[str, str]
     drawn: tuple[Expression, ...]
     built: tuple[Expression, ...]
+    all: tuple[Expression, ...] = ()
 
     @property
     def drawn_chains(self) -> dict[str, Chain]:
@@ -50,17 +53,19 @@ def compile_rules(space: Space, texts: Sequence[str], where: str) -> Rules:
     shares: dict[str, str] = {}
     drawn: list[Expression] = []
     built: list[Expression] = []
+    every: list[Expression] = []
     known = columns_of(space)
     for text in texts:
         for rule in parse_rule(text, known, f"{where}: restrict"):
             _need_columns(rule, space, where)
             if _share(rule, space, chains, shares, where):
                 continue
+            every.append(rule)
             if reads_network(rule):
                 built.append(rule)
             if not (rule.names & set(COSTS)) and not _condition(rule, space, chains, text, where):
                 drawn.append(rule)
-    return Rules(chains, shares, tuple(drawn), tuple(built))
+    return Rules(chains, shares, tuple(drawn), tuple(built), tuple(every))
 
 
 def _need_columns(rule: Expression, space: Space, where: str) -> None:
@@ -113,53 +118,42 @@ def _condition(
     rule: Expression, space: Space, chains: dict[str, Chain], text: str, where: str
 ) -> bool:
     """Put the rule into its parameter's chain; False if it is not of that kind."""
-    places = _places(rule, space)
-    if places is None:
+    parts = by_stage(rule, space.stages) if space.form == PER_STAGE else [rule]
+    places = [place for place in (_place(part, space) for part in parts) if place]
+    if len(places) < len(parts):
         return False
-    name, positions, labels = places
-    for at in positions:
-        chains[name] = _narrowed(chains[name], rule, at, labels)
-    if not chains[name].possible:
-        raise UsageError(f"{where}: restrict '{text}': no {name} can satisfy the rules together.")
+    for part, (name, at) in zip(parts, places, strict=True):
+        chains[name] = _narrowed(chains[name], part, at)
+        if not chains[name].possible:
+            raise UsageError(
+                f"{where}: restrict '{text}': no {name} can satisfy the rules together."
+            )
     return True
 
 
-def _places(rule: Expression, space: Space) -> tuple[str, list[int], list[str]] | None:
-    """Parameter, first stages at which the rule applies, and the columns it reads there.
-
-    One column means a rule on one stage, two a rule between a stage and the next.
-    """
-    names, neighbors, count = rule.names, rule.neighbors, space.stages
+def _place(rule: Expression, space: Space) -> tuple[str, int] | None:
+    """Parameter and first stage of a rule on one stage of it, or on a stage and the next."""
     if space.form != PER_STAGE:
-        single = len(names) == 1 and not neighbors
-        (name,) = names if single else ("",)
-        return (name, [0], [name]) if name in space.draws else None
-    if len(neighbors) == 1 and not names and rule.reach <= 1:
-        (name,) = neighbors
-        labels = [f"{name}{k + 1}" for k in range(rule.reach + 1)]
-        return name, list(range(count - rule.reach)), labels
-    if len(names) == 1 and not neighbors and names <= {"w", "b", "g"}:
-        (name,) = names
-        return name, list(range(count)), [f"{name}1"]
-    return None if neighbors else _indexed(names)
-
-
-def _indexed(names: frozenset[str]) -> tuple[str, list[int], list[str]] | None:
-    """The same for a rule on named stages: w4 <= 512, d2 >= d1."""
-    labels = sorted(names, key=lambda n: (n[0], int(n[1:] or 0)))
-    parts = {n[0] for n in labels}
-    stages = [int(n[1:]) for n in labels if n[1:].isdigit()]
-    if len(parts) != 1 or len(stages) != len(labels) or not 1 <= len(labels) <= 2:
+        (name,) = rule.names if len(rule.names) == 1 and not rule.neighbors else ("",)
+        return (name, 0) if name in space.draws else None
+    read = sorted(map(stage_column, rule.names))
+    letters, stages = {letter for letter, _ in read}, [stage for _, stage in read]
+    if len(letters) != 1 or stages[0] < 0 or stages[-1] - stages[0] != len(read) - 1:
         return None
-    if stages[-1] - stages[0] != len(labels) - 1:
-        return None
-    return labels[0][0], [stages[0] - 1], labels
+    return (read[0][0], stages[0]) if len(read) <= 2 else None
 
 
-def _narrowed(chain: Chain, rule: Expression, at: int, labels: list[str]) -> Chain:
+def stage_column(name: str) -> tuple[str, int]:
+    """Parameter and stage (from 0) of a column such as w4; stage -1 for any other column."""
+    match = _STAGE_COLUMN.match(name)
+    return (match[1], int(match[2]) - 1) if match else (name, -1)
+
+
+def _narrowed(chain: Chain, rule: Expression, at: int) -> Chain:
+    labels = sorted(rule.names, key=stage_column)
     grids = np.meshgrid(*(chain.draws[at + k].values for k in range(len(labels))), indexing="ij")
     columns = {label: grid.ravel() for label, grid in zip(labels, grids, strict=True)}
-    holds = rule(columns, len(labels)) & np.ones(grids[0].size, dtype=bool)
+    holds = rule(columns, 1) & np.ones(grids[0].size, dtype=bool)
     allowed: NDArray[np.bool_] = holds.reshape(grids[0].shape)
     if len(labels) == 1:
         masks = list(chain.masks)
