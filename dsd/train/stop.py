@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Schedulers announce a time limit or a preemption with SIGUSR1 or SIGUSR2, as they were told to.
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, *WARNINGS)
 
 
 class Stop(threading.Event):
@@ -38,23 +40,24 @@ class Stop(threading.Event):
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A Stop that SIGINT and SIGTERM set; a second signal acts on its own. In the main thread only.
+    """A Stop that SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 set. In the main thread only.
 
-    Ctrl-C lets the epoch end. SIGTERM does not: whoever sends it, a scheduler mostly, kills soon.
+    Ctrl-C lets the epoch end, and a second one acts on its own. The others do not wait for the
+    epoch: whoever sends them, a scheduler mostly, kills soon. Hearing one twice changes nothing,
+    as a scheduler tells a worker and whoever started it, who tells the worker again.
     """
     stop = Stop()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal = number
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
         if number == signal.SIGINT:
             stop.after_epoch()
             # Not through sys.stderr: this may have interrupted a print.
             os.write(2, b"Leaving at the end of the epoch; Ctrl-C again leaves now.\n")
         else:
             stop.set()
-        for asked, handler in before.items():
-            signal.signal(asked, handler)
 
     for number in SIGNALS:
         signal.signal(number, ask)

@@ -44,6 +44,7 @@ def work(
     exit_when_empty: bool = False,
     lease_s: float = 60.0,
     max_attempts: int = 3,
+    launched: str = "",
     say: Callable[[str], None] = print,
     stop: Stop | None = None,
 ) -> int:
@@ -60,7 +61,7 @@ def work(
     source.populations(required=True)
     prepare(device)
     queue.rescue_dead(store, max_attempts)
-    owner = queue.register_worker(store, device_name(device))
+    owner = queue.register_worker(store, device_name(device), launched)
     worker = Worker(store, source, device, checkpoints, lease_s, say, stop, provenance(device))
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
