@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,25 +12,39 @@ from types import FrameType
 # Schedulers announce a time limit or a preemption with SIGUSR1 or SIGUSR2, as they were told to.
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = (signal.SIGINT, *WARNINGS)
+SLICE_S = 0.1
 
 
-class Stop(threading.Event):
+class Stop:
     """Set when the worker shall leave; `signal` is what asked for it, if a signal did.
 
-    `at_once` says that it leaves in mid-epoch too, not at the epoch's end.
+    `at_once` says that it leaves in mid-epoch too, not at the epoch's end. Plain flags, no
+    `threading.Event`: its lock would hang a signal handler that interrupts another one.
     """
 
-    signal: int | None = None
-    at_once = False
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.at_once = False
+        self.asked = False
 
     def set(self) -> None:
         """Leave at once."""
-        self.at_once = True
-        super().set()
+        self.at_once = self.asked = True
 
     def after_epoch(self) -> None:
         """Leave at the end of the epoch that is trained now."""
-        super().set()
+        self.asked = True
+
+    def is_set(self) -> bool:
+        """Whether the worker shall leave."""
+        return self.asked
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is set, but not longer than so many seconds; whether it is set."""
+        end = time.monotonic() + seconds
+        while not self.asked and time.monotonic() < end:
+            time.sleep(min(SLICE_S, max(0.0, end - time.monotonic())))
+        return self.asked
 
     @property
     def exit_code(self) -> int:

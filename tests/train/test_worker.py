@@ -212,7 +212,7 @@ def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(store):
 
 @pytest.mark.parametrize(
     ("numbers", "code"),
-    [((signal.SIGTERM,), 0), ((signal.SIGINT,), 130), ((signal.SIGUSR2, signal.SIGTERM), 0)],
+    [((signal.SIGTERM,), 0), ((signal.SIGINT,), 130), ((signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM) * 3, 0)],
 )
 def test_a_signal_gives_the_network_back(store, slow, numbers, code):
     fill(store, [small_arch(8)], slow)
