@@ -67,7 +67,7 @@ def stop(lab: Lab, engine: str | None, wait: float) -> None:
     left = []
     if engine != "slurm":
         left += _stop_local(lab, wait)
-    if engine == "slurm" or (engine is None and _has_slurm()):
+    if engine == "slurm" or (engine is None and _jobs(lab, engine)):
         left += _stop_slurm(lab, wait)
     if left:
         raise DsdError(f"Still there after {wait:g} s: {', '.join(left)}. Asked once more they may "
@@ -95,10 +95,16 @@ def _stop_slurm(lab: Lab, wait: float) -> list[str]:
 
 
 def _jobs(lab: Lab, engine: str | None) -> list[Job]:
+    from dsd.errors import DsdError
     from dsd.launch.slurm import jobs
 
-    asked = engine == "slurm" or (not engine and _has_slurm())
-    return jobs(_name(lab)) if asked else []
+    try:
+        return jobs(_name(lab)) if engine == "slurm" or (not engine and _has_slurm()) else []
+    except DsdError as error:
+        if engine == "slurm":
+            raise
+        click.echo(f"Slurm's jobs are not known: {error}", err=True)
+        return []
 
 
 def _name(lab: Lab) -> str:

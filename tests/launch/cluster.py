@@ -37,7 +37,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 ReturnToService=2
 MpiDefault=none
-KillWait=5
+KillWait=30
 SchedulerParameters=sched_interval=2,batch_sched_delay=0,bf_interval=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

@@ -26,7 +26,7 @@ from dsd.store.schema import Epoch, LateResult, Run
 from dsd.train.data import DatasetMissing
 from dsd.train.heartbeat import heartbeat
 from dsd.train.seeds import run_seed
-from dsd.train.stop import Stop, stop_on_signals
+from dsd.train.stop import WARNINGS, Stop, stop_on_signals
 from dsd.train.worker import is_out_of_memory, work
 from tests.train.conftest import fill, make_regime, small_arch
 
@@ -212,7 +212,11 @@ def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(store):
 
 @pytest.mark.parametrize(
     ("numbers", "code"),
-    [((signal.SIGTERM,), 0), ((signal.SIGINT,), 130), ((signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM) * 3, 0)],
+    [
+        ((signal.SIGTERM,), 0),
+        ((signal.SIGINT,), 130),
+        (WARNINGS * 3, 0),
+    ],
 )
 def test_a_signal_gives_the_network_back(store, slow, numbers, code):
     fill(store, [small_arch(8)], slow)

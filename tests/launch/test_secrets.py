@@ -1,0 +1,66 @@
+"""A worker needs few rights, and its password goes nowhere that others read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from tests.cli.conftest import Shell
+from tests.store.server import Server
+
+SECRET = "s3cret-word"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "cluster.md"
+
+
+@pytest.fixture
+def worker(lab: Shell, server: Server) -> Iterator[Shell]:
+    """A laboratory in which the page's role works, with a password in the URL."""
+    name = re.search(r"@/(\w+)", lab.environment["DSD_DB"])[1]  # type: ignore[index]
+    lab("sample", "anynetx_d", "--n", "2")
+    (statements,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    server.command("DROP ROLE IF EXISTS dsd_worker")
+    with psycopg.connect(f"host={server.folder} user=dsd dbname={name}") as connection:
+        connection.execute(statements.replace("PASSWORD 'PASSWORD'", f"PASSWORD '{SECRET}'"))
+    rules = Path(server.folder, "data", "pg_hba.conf")
+    if SECRET not in rules.read_text():
+        rules.write_text(f"local all dsd_worker scram-sha-256 # {SECRET}\n{rules.read_text()}")
+        server.command("SELECT pg_reload_conf()")
+    lab.environment["DSD_DB"] = f"postgresql://dsd_worker:{SECRET}@/{name}?host={server.folder}"
+    yield lab
+    with psycopg.connect(f"host={server.folder} user=dsd dbname={name}") as connection:
+        connection.execute("DROP OWNED BY dsd_worker")
+
+
+def command_lines() -> str:
+    lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return "\n".join(" ".join(line) for line in lines)
+
+
+def test_the_page_s_role_works_and_its_password_is_nowhere(worker: Shell, server: Server) -> None:
+    launcher = worker.popen("launch", "local", "--cpu", "--slots", "1")
+    seen = ""
+    while launcher.poll() is None:
+        seen += command_lines()
+    out, err = launcher.communicate()
+    assert launcher.returncode == 0, err
+    assert "dsd worker --cpu" in seen
+    assert worker.states() == {"anynetx_d": {"done": 2}}
+    asked = (["launch", "status"], ["doctor"], ["runs", "--json"], ["status"])
+    said = [worker(*words) for words in asked]
+    said += [(worker.folder / "dsd-workers.log").read_text(), out, err, seen]
+    name = worker.environment["DSD_DB"].partition("@/")[2].partition("?")[0]
+    said += [subprocess.run(["pg_dump", "-h", server.folder, "-U", "dsd", name], text=True,
+                            capture_output=True, check=True).stdout]  # fmt: skip
+    denied = worker.fails("delete", "anynetx_d@fashion#0", "--yes", code=1)
+    assert "permission denied" in denied
+    worker.environment["DSD_DB"] = worker.environment["DSD_DB"].replace(SECRET, SECRET + "-wrong")
+    assert "password authentication failed" in worker.fails("status", code=1)
+    worker("worker", "--cpu", "--debug", code=1)
+    for text in [*said, denied, worker.stderr]:
+        assert SECRET not in text
