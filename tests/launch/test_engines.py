@@ -83,7 +83,7 @@ def launched_slurm(shell: Shell, request: pytest.FixtureRequest) -> None:
     assert sorted(devices) == ["0", "0", "1", "1"], "two devices on each of two nodes"
     wait_for(lambda: done(shell) >= 3)
     cluster.run("scancel", f"{job}_0")
-    cluster.run("scancel", "--signal=USR2", f"{job}_1")
+    time_limit(cluster, f"{job}_1", logs / f"{job}_1_0_log.out")
     os.kill(task_of(f"{job}_2"), signal.SIGKILL)
     psutil.Process(task_of(f"{job}_3")).children()[0].kill()
     wait_for(lambda: done(shell) >= 10)
@@ -97,6 +97,17 @@ def launched_slurm(shell: Shell, request: pytest.FixtureRequest) -> None:
     assert told[1].count("nothing is left to do") == 1, "it came back"
     assert told[2].count("CUDA_VISIBLE_DEVICES=") == 2, "a killed task starts again"
     assert "its worker died (signal 9)" in told[3]
+
+
+def time_limit(cluster: Cluster, job: str, log: Path) -> None:
+    """What Slurm does before a job's end; a controller too busy to answer is asked again."""
+
+    def heard() -> bool:
+        cluster.run("scancel", "--signal=USR2", job)
+        time.sleep(3)
+        return "Caught signal SIGUSR2" in log.read_text()
+
+    wait_for(heard)
 
 
 def restart(server: Server) -> None:
@@ -141,3 +152,26 @@ def test_every_engine_finds_the_same_errors_whatever_happens(
     ENGINES[engine](lab, request)
     assert errors(lab) == expected
     assert "broken" not in lab("db", "check")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_preempted_task_gives_its_network_back_and_returns(lab: Shell, cluster: Cluster) -> None:
+    """Slurm announces it by SIGTERM, as it does a cancellation, after which nobody returns."""
+    lab.environment["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+    lab("sample", "anynetx_a", "--n", "6")
+    lab("launch", "slurm", "--partition", "gpu", "--workers", "1", "--cpu", "--linger", "1",
+        "--cpus-per-worker", "2")  # fmt: skip
+    (job,) = cluster.run("squeue", "-h", "-o", "%A").split()
+    log = lab.folder / "slurm-logs" / f"{job}_0_log.out"
+    wait_for(lambda: done(lab) >= 1)
+    urgent = ["sbatch", "-p", "urgent", "-N", "2", "--exclusive", "--wrap", "sleep 3"]
+    cluster.run(*urgent, "--output", "/dev/null")
+    wait_for(lambda: done(lab) == 6)
+    wait_for(lambda: not cluster.run("squeue", "-h").strip(), 90)
+    said = log.read_text()
+    assert said.count("SIGTERM: every network was given back") == 1
+    assert said.count("Requeued job") == 1
+    assert said.count("nothing is left to do") == 1
+    rows = json.loads(lab("runs", "--json"))
+    assert [row["state"] for row in rows] == ["done"] * 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,22 +43,25 @@ def command_lines() -> str:
     return "\n".join(" ".join(line) for line in lines)
 
 
+@pytest.mark.slow
 def test_the_page_s_role_works_and_its_password_is_nowhere(worker: Shell, server: Server) -> None:
     launcher = worker.popen("launch", "local", "--cpu", "--slots", "1")
     seen = ""
     while launcher.poll() is None:
         seen += command_lines()
+        time.sleep(0.2)
     out, err = launcher.communicate()
     assert launcher.returncode == 0, err
     assert "dsd worker --cpu" in seen
     assert worker.states() == {"anynetx_d": {"done": 2}}
-    asked = (["launch", "status"], ["doctor"], ["runs", "--json"], ["status"])
+    asked = (["launch", "status", "local"], ["doctor"], ["runs", "--json"])
     said = [worker(*words) for words in asked]
     said += [(worker.folder / "dsd-workers.log").read_text(), out, err, seen]
     name = worker.environment["DSD_DB"].partition("@/")[2].partition("?")[0]
     said += [subprocess.run(["pg_dump", "-h", server.folder, "-U", "dsd", name], text=True,
                             capture_output=True, check=True).stdout]  # fmt: skip
-    denied = worker.fails("delete", "anynetx_d@fashion#0", "--yes", code=1)
+    name = "anynetx_d@fashion#0"
+    denied = worker.fails("delete", name, "--confirm", name, code=1)
     assert "permission denied" in denied
     worker.environment["DSD_DB"] = worker.environment["DSD_DB"].replace(SECRET, SECRET + "-wrong")
     assert "password authentication failed" in worker.fails("status", code=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from sqlalchemy import func, select, update
 
 from dsd.errors import DsdError
+from dsd.net.arch import Stem
 from dsd.regime import Regime
 from dsd.store import queue
 from dsd.store.clock import now
@@ -31,6 +33,7 @@ from dsd.train.worker import is_out_of_memory, work
 from tests.train.conftest import fill, make_regime, small_arch
 
 CPU = torch.device("cpu")
+COLOUR = Stem(inputs=3, width=8)
 WORKER = """
 import sys; from pathlib import Path; import torch
 from dsd.store.engine import open_store
@@ -178,6 +181,31 @@ def test_populations_without_their_images_are_left_out_aloud(store, tmp_path, sa
     assert sorted(frame(store).state) == ["done", "queued"]
     assert runs(store)[0].attempts + runs(store)[1].attempts == 1
     assert sum(line.startswith("Left out: Dataset 'cifar10'") for line in said.lines) == 1
+
+
+def test_other_images_than_the_finished_runs_used_are_refused_before_a_claim(
+    store, pictures, tmp_path, said
+):
+    """A node whose folder holds one file more, or less, than the first one's had."""
+    regime = make_regime("jpeg", dataset="imagenet", classes=2, stem={"inputs": 3, "width": 8},
+                         augment={"mean": [0.5] * 3, "std": [0.2] * 3}, train={"epochs": 1},
+                         )  # fmt: skip
+    fill(store, [small_arch(8, classes=2, stem=COLOUR), small_arch(16, classes=2, stem=COLOUR)],
+         regime)  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(pictures / "imagenet", other / "imagenet")
+    next((other / "imagenet" / "train" / "n01").iterdir()).unlink()
+    assert finish_all(store, folder=pictures, max_runs=1) == 1
+    before = runs(store)
+    with pytest.raises(DatasetMissing, match=r"other images.*run 1 used 18 images") as refused:
+        finish_all(store, folder=other)
+    assert refused.value.exit_code == 3
+    assert runs(store) == before
+    fill(store, [small_arch(24)], make_regime(train={"epochs": 1, "batch": 500}), "shipped")
+    assert finish_all(store, folder=other, say=said.say) == 1, "the rest can be trained here"
+    assert sum("holds other images" in line for line in said.lines) == 1
+    assert finish_all(store, folder=pictures) == 1
+    assert {run.state for run in runs(store)} == {"done"}
 
 
 def test_images_that_turn_out_unusable_stop_the_worker_and_fail_no_network(store):
