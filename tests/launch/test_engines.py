@@ -161,7 +161,7 @@ def test_a_preempted_task_gives_its_network_back_and_returns(lab: Shell, cluster
     lab.environment["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
     lab("sample", "anynetx_a", "--n", "6")
     lab("launch", "slurm", "--partition", "gpu", "--workers", "1", "--cpu", "--linger", "1",
-        "--cpus-per-worker", "2")  # fmt: skip
+        "--cpus-per-worker", "2", "--time", "20")  # fmt: skip
     (job,) = cluster.run("squeue", "-h", "-o", "%A").split()
     log = lab.folder / "slurm-logs" / f"{job}_0_log.out"
     wait_for(lambda: done(lab) >= 1)
