@@ -19,6 +19,7 @@ from tests.launch.cluster import Cluster
 from tests.store.server import Server
 
 N = 40
+SECRET = "s3cret-word"
 Errors = dict[str, float]
 
 
@@ -74,6 +75,8 @@ def launched_slurm(shell: Shell, request: pytest.FixtureRequest) -> None:
     cluster: Cluster = request.getfixturevalue("cluster")
     server: Server = request.getfixturevalue("server")
     shell.environment["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+    # The server asks for none; that it reaches the jobs only by their environment is the point.
+    shell.environment["DSD_DB"] = shell.environment["DSD_DB"].replace("dsd@", f"dsd:{SECRET}@")
     out = shell("launch", "slurm", "--partition", "gpu", "--workers", "4", "--gpus-per-worker", "1",
                 "--cpus-per-worker", "1", "--cpu", "--time", "20", "--linger", "30")  # fmt: skip
     job = re.search(r"Job (\d+)", out)[1]  # type: ignore[index]
@@ -97,6 +100,7 @@ def launched_slurm(shell: Shell, request: pytest.FixtureRequest) -> None:
     assert told[1].count("nothing is left to do") == 1, "it came back"
     assert told[2].count("CUDA_VISIBLE_DEVICES=") == 2, "a killed task starts again"
     assert "its worker died (signal 9)" in told[3]
+    assert not [path for path in logs.iterdir() if SECRET.encode() in path.read_bytes()]
 
 
 def time_limit(cluster: Cluster, job: str, log: Path) -> None:

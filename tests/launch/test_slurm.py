@@ -95,8 +95,9 @@ def test_slurm_accepts_the_script_and_refuses_in_its_own_words(dsd: Shell, clust
 
 @pytest.mark.xdist_group("slurm")
 def test_a_fleet_is_found_again_and_stopped(slurm: Shell, cluster: Cluster):
-    """Jobs that wait for a partition's nodes are found by the database, and end without a trace."""
+    """Jobs that wait for their hour are found by the database, and end without a trace."""
     slurm("sample", "anynetx_a", "--n", "2")
+    slurm.environment["DSD_DB"] = slurm.environment["DSD_DB"].replace("dsd@", f"dsd:{SECRET}@")
     assert "Invalid partition" in slurm.fails(
         "launch", "slurm", *ASKED, "--cpu", "--partition", "none", code=1
     )
@@ -105,6 +106,9 @@ def test_a_fleet_is_found_again_and_stopped(slurm: Shell, cluster: Cluster):
     script = (slurm.folder / "slurm-logs" / f"{job}_submission.sh").read_text()
     printed = slurm("launch", "slurm", *ASKED, "--cpu", "--sbatch", "begin=now+1hour", "--dry-run")
     assert script.strip() == printed.strip()
+    known = cluster.run("scontrol", "show", "job", job).encode()
+    for kept in [known, *(path.read_bytes() for path in (slurm.folder / "slurm-logs").iterdir())]:
+        assert SECRET.encode() not in kept
     told = json.loads(slurm("launch", "status", "slurm", "--json"))
     assert [one["state"] for one in told["jobs"]] == ["PENDING"]
     assert "jobs stopped" in slurm("launch", "stop", "slurm")
