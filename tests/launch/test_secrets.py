@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Shell
-from tests.store.server import Server
+from tests.launch.cluster import free_ports
+from tests.store.server import NoServer, Server, running_server, unprivileged
 
 SECRET = "s3cret-word"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "cluster.md"
@@ -44,6 +47,7 @@ def command_lines() -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_page_s_role_works_and_its_password_is_nowhere(worker: Shell, server: Server) -> None:
     launcher = worker.popen("launch", "local", "--cpu", "--slots", "1")
     seen = ""
@@ -57,14 +61,50 @@ def test_the_page_s_role_works_and_its_password_is_nowhere(worker: Shell, server
     asked = (["launch", "status", "local"], ["doctor"], ["runs", "--json"])
     said = [worker(*words) for words in asked]
     said += [(worker.folder / "dsd-workers.log").read_text(), out, err, seen]
-    name = worker.environment["DSD_DB"].partition("@/")[2].partition("?")[0]
-    said += [subprocess.run(["pg_dump", "-h", server.folder, "-U", "dsd", name], text=True,
+    base = worker.environment["DSD_DB"].partition("@/")[2].partition("?")[0]
+    said += [subprocess.run(["pg_dump", "-h", server.folder, "-U", "dsd", base], text=True,
                             capture_output=True, check=True).stdout]  # fmt: skip
     name = "anynetx_d@fashion#0"
     denied = worker.fails("delete", name, "--confirm", name, code=1)
     assert "permission denied" in denied
     worker.environment["DSD_DB"] = worker.environment["DSD_DB"].replace(SECRET, SECRET + "-wrong")
     assert "password authentication failed" in worker.fails("status", code=1)
+    kept = worker.folder / "pgpass"
+    kept.write_text(f"*:*:*:dsd_worker:{SECRET}\n")
+    kept.chmod(0o600)
+    bare = {"DSD_DB": f"postgresql://dsd_worker@/{base}?host={server.folder}"}
+    worker.environment |= {**bare, "PGPASSFILE": str(kept)}
+    assert worker.states() == {"anynetx_d": {"done": 2}}
+    worker.environment |= {"PGPASSFILE": "", "DSD_DB": f"postgresql://dsd_worker:{SECRET}-wrong@"
+                           f"/{base}?host={server.folder}"}  # fmt: skip
     worker("worker", "--cpu", "--debug", code=1)
     for text in [*said, denied, worker.stderr]:
         assert SECRET not in text
+
+
+@pytest.mark.slow
+def test_the_server_is_known_by_its_certificate(dsd: Shell, tmp_path: Path) -> None:
+    """sslmode=verify-full in the URL: the right authority is talked to, another is refused."""
+    with tempfile.TemporaryDirectory(prefix="dsd-pg-", dir="/tmp") as folder:
+        for name in ("server", "other"):
+            made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"]  # fmt: skip
+            subprocess.run(made, check=True, capture_output=True)
+        (port,) = free_ports(1)
+        options = (f"-c fsync=off -c ssl=on -c ssl_cert_file={folder}/server.crt "
+                   f"-c ssl_key_file={folder}/server.key -c listen_addresses=localhost "
+                   f"-c port={port}")  # fmt: skip
+        try:
+            user = unprivileged(folder)
+            for file in Path(folder).iterdir():
+                os.chown(file, user.get("user", -1), user.get("group", -1))
+            with running_server(folder, options=options):
+                url = f"postgresql://dsd@localhost:{port}/postgres?sslmode=verify-full&sslrootcert="
+                dsd.environment["DSD_DB"] = f"{url}{folder}/server.crt"
+                dsd("sample", "anynetx_d", "--n", "1", "--regime", "fashion")
+                assert dsd.states() == {"anynetx_d": {"queued": 1}}
+                dsd.environment["DSD_DB"] = f"{url}{folder}/other.crt"
+                assert "certificate verify failed" in dsd.fails("status", code=1)
+        except NoServer as error:
+            pytest.skip(str(error))
