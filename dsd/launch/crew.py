@@ -16,7 +16,7 @@ from dsd.store.fleet import networks_ended
 MOST_DEATHS = 5  # in a row, of one slot's workers, without a network ended between them
 LONGEST_REST_S = 60.0
 STARTING_S = 15.0  # until a new worker has claimed its first network
-PATIENCE_S = 20.0
+PATIENCE_S = 25.0  # for workers that were asked to leave; Slurm's own is 30 s
 REFUSALS = (2, 3)  # exit codes of a worker that would say the same if it were started again
 
 
@@ -62,6 +62,7 @@ class Crew:
     place: str = field(default_factory=lambda: f"local {os.getpid()}")
     environment: Mapping[str, str] = field(default_factory=dict)
     say: Callable[[str], None] = lambda line: None
+    killed: int = 0  # workers that did not leave when they were asked to
 
     def __post_init__(self) -> None:
         self.slots = [Slot(d, f"{self.place}.{i}") for i, d in enumerate(self.devices)]
@@ -98,13 +99,12 @@ class Crew:
         return died
 
     def stop(self) -> None:
-        """Ask all to leave, and see that they do."""
+        """Ask all to leave, and see that they do: those that do not in time are killed."""
         for slot in self.working:
             if slot.process:
                 slot.process.terminate()
         deadline = time.monotonic() + PATIENCE_S
-        for slot in self.working:
-            _wait_for(slot, deadline)
+        self.killed += sum(not _left_by(slot, deadline) for slot in self.working)
 
     def _judge(self, slot: Slot, code: int, rest: float) -> None:
         if code in REFUSALS or slot.deaths >= MOST_DEATHS:
@@ -140,15 +140,18 @@ class Crew:
                 output.close()
 
 
-def _wait_for(slot: Slot, deadline: float) -> None:
-    if slot.process is None:
-        return
+def _left_by(slot: Slot, deadline: float) -> bool:
+    """Whether the slot's worker has left by then; it is gone afterwards."""
+    process, slot.process = slot.process, None
+    if process is None:
+        return True
     try:
-        slot.process.wait(max(0.1, deadline - time.monotonic()))
+        process.wait(max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        slot.process.kill()
-        slot.process.wait()
-    slot.process = None
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 def _how(code: int) -> str:

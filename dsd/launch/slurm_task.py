@@ -46,7 +46,9 @@ class Task:
             with leaving_on_sigterm():
                 self._work(job)
         except Leave:
-            _say("SIGTERM: every network was given back")
+            late = self.crew.killed if self.crew else 0
+            _say(f"SIGTERM: {late} workers had to be killed, their leases run out" if late
+                 else "SIGTERM: every network was given back")  # fmt: skip
             if _preempted():
                 signal.raise_signal(signal.SIGUSR2)  # submitit requeues the job, and exits
         except DsdError as error:
