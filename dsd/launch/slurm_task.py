@@ -61,6 +61,7 @@ class Task:
         """On a time limit's or a preemption's signal: give all networks back, requeue the job."""
         from submitit.helpers import DelayedSubmission
 
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a requeued job is sent next
         if self.crew:
             self.crew.stop()
         return DelayedSubmission(replace(self), number)

@@ -96,7 +96,7 @@ def launched_slurm(shell: Shell, request: pytest.FixtureRequest) -> None:
     wait_for(lambda: not cluster.run("squeue", "-h").strip(), 90)
     told = [(logs / f"{job}_{task}_0_log.out").read_text() for task in range(4)]
     assert "every network was given back" in told[0]
-    assert "Requeued job" in told[1]
+    assert "DUE TO JOB REQUEUE" in told[1]
     assert told[1].count("nothing is left to do") == 1, "it came back"
     assert told[2].count("CUDA_VISIBLE_DEVICES=") == 2, "a killed task starts again"
     assert "its worker died (signal 9)" in told[3]
