@@ -30,7 +30,7 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     FOLDER/dsd.db.
     """
     from dsd.cli.edf import figure, show
-    from dsd.cli.launch import cores
+    from dsd.cli.launch_local import cores
     from dsd.lab import Lab
     from dsd.plot.files import save
     from dsd.settings import Settings
@@ -59,7 +59,8 @@ def _queued(lab: Lab, space: str, n: int) -> Population:
 
 def _train(lab: Lab, populations: list[Population], place: Path, jobs: int) -> None:
     from dsd.cli.progress import progress
-    from dsd.launch.local import Crew, train_all
+    from dsd.launch.crew import Crew
+    from dsd.launch.local import train_all
     from dsd.store.queue import pending
 
     rows = [row for population in populations for row in population.rows]

@@ -71,7 +71,10 @@ for command in (
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit code 2 for usage, 1 for failure, 130 for Ctrl-C."""
+    """Run the command line. Exit code 2 for usage, 1 for failure, 130 for Ctrl-C.
+
+    3 is a worker's that lacks the images of all that waits: starting it again would not help.
+    """
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

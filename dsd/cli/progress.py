@@ -45,13 +45,18 @@ class Moment:
 
 
 @contextmanager
-def progress(lab: Lab, rows: Sequence[PopulationRow]) -> Iterator[Callable[[], None]]:
-    """A function to call often; it looks into the database once a second."""
+def progress(
+    lab: Lab, rows: Sequence[PopulationRow], above: Callable[[], object] | None = None
+) -> Iterator[Callable[[], None]]:
+    """A function to call often; it looks into the database once a second.
+
+    On a terminal what `above` returns, a table of rich's, stands above the bar.
+    """
     from rich.console import Console
 
     look = _observer(lab, rows)
     console = Console()
-    shown = _bar(look, console) if console.is_terminal else _lines(look)
+    shown = _bar(look, console, above) if console.is_terminal else _lines(look)
     with shown as tick:
         yield tick
 
@@ -73,15 +78,20 @@ def _observer(lab: Lab, rows: Sequence[PopulationRow]) -> Callable[[], Moment]:
 
 
 @contextmanager
-def _bar(look: Callable[[], Moment], console: object) -> Iterator[Callable[[], None]]:
+def _bar(
+    look: Callable[[], Moment], console: object, above: Callable[[], object] | None
+) -> Iterator[Callable[[], None]]:
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[eta]}"),
         TextColumn("{task.fields[words]}"),
     )  # fmt: skip
-    with Progress(*columns, console=console) as bar:  # type: ignore[arg-type]
-        task = bar.add_task("", total=None, eta="", words="starting")
+    bar = Progress(*columns, console=console)  # type: ignore[arg-type]
+    task = bar.add_task("", total=None, eta="", words="starting")
+    with Live(bar, console=console, refresh_per_second=4) as live:  # type: ignore[arg-type]
         clock = _Clock()
 
         def tick() -> None:
@@ -91,6 +101,8 @@ def _bar(look: Callable[[], Moment], console: object) -> Iterator[Callable[[], N
         def show(moment: Moment) -> None:
             bar.update(task, completed=moment.ended, total=moment.total,
                        eta=clock.left(moment), words=moment.text)  # fmt: skip
+            if above:
+                live.update(Group(above(), bar))  # type: ignore[arg-type]
 
         yield tick
         show(look())

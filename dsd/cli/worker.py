@@ -32,6 +32,7 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
+@click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
 @pass_lab
 def worker(
     lab: Lab,
@@ -44,6 +45,7 @@ def worker(
     keep_weights: str | None,
     exit_when_empty: bool,
     parent: int | None,
+    launched: str,
 ) -> None:
     """Train queued networks one after another and record every epoch.
 
@@ -74,7 +76,8 @@ def worker(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
             keep=keep, max_runs=max_runs,
-            exit_when_empty=exit_when_empty, max_attempts=max_attempts, say=click.echo, stop=stop,
+            exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
+            say=click.echo, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")
     raise SystemExit(stop.exit_code)

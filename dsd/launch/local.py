@@ -1,101 +1,124 @@
-"""Worker processes on this machine: started, watched, restarted when one dies, stopped together."""
+"""A crew kept at work until nothing waits, whatever happens to workers and database meanwhile."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import FrameType
 
 from dsd.errors import DsdError
-from dsd.store.engine import Store
-from dsd.store.queue import pending
+from dsd.launch.crew import Crew
+from dsd.store.engine import DatabaseUnavailable, Store
+from dsd.store.queue import open_runs
 from dsd.store.workers import rescue_dead
 
-MOST_DEATHS = 5
-PATIENCE_S = 20.0
+TICK_S = 0.25
+LOOK_S = 1.0  # between looks into the database, where nothing has happened
+AWAY_S = 600.0  # as long as a worker waits for a database
 
 
-@dataclass
-class Crew:
-    """Worker processes that run `dsd worker`, one for each of `devices`, output in `log`.
+class Leave(SystemExit):
+    """SIGTERM asked this process to leave; it has done as it was told, and exits with 0."""
 
-    `devices` are the arguments that tell them apart, such as ("--gpu", "0"); `arguments` are the
-    same for all.
-    """
+    def __init__(self) -> None:
+        super().__init__(0)
 
-    arguments: Sequence[str]
-    devices: Sequence[Sequence[str]]
-    log: Path
-    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    deaths: int = 0
 
-    def start(self) -> None:
-        """One more worker, on a device without one. It leaves when this process is gone."""
-        free = next(i for i in range(len(self.devices)) if i not in self.processes)
-        command = [sys.executable, "-m", "dsd", "worker", *self.devices[free], *self.arguments]
-        parent = ["--parent", str(os.getpid())]
-        # One thread each: workers share the cores, so threads of one would wait for another's.
-        one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with self.log.open("ab") as log:
-            self.processes[free] = subprocess.Popen(
-                [*command, *parent], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **one_thread}, start_new_session=True,
-            )  # fmt: skip
+@contextmanager
+def leaving_on_sigterm() -> Iterator[None]:
+    """Within, SIGTERM raises Leave, once. In the main thread only."""
 
-    def collect(self) -> int:
-        """Forget workers that have ended; how many of them died."""
-        ended = {i: one for i, one in self.processes.items() if one.poll() is not None}
-        self.processes = {i: one for i, one in self.processes.items() if i not in ended}
-        return sum(one.returncode != 0 for one in ended.values())
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Leave
 
-    def stop(self) -> None:
-        """Ask all to leave, and see that they do."""
-        for process in self.processes.values():
-            process.terminate()
-        deadline = time.monotonic() + PATIENCE_S
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def train_all(
-    store: Store, populations: Sequence[int], crew: Crew, tick: Callable[[], None]
+    store: Store,
+    populations: Sequence[int] | None,
+    crew: Crew,
+    tick: Callable[[], None],
+    linger_s: float = math.inf,
 ) -> None:
     """Keep a worker on each device of the crew until no run of these populations waits.
 
-    `tick` is called a few times a second. A worker that dies gives its network back and is
-    replaced; after five deaths without a finished network between them the log's last line is
-    raised as DsdError. An interrupt stops the workers before it goes on.
+    `tick` is called a few times a second. While nothing can be claimed the crew waits for runs that
+    others are at work on, as these may come back, but not longer than `linger_s`. Raises DsdError
+    when no device may have another worker, and DatabaseUnavailable when the database is away for
+    ten minutes. Whatever ends this, an interrupt too, stops the workers first.
     """
-    rescue_dead(store)
-    left = pending(store, populations)
+    watch = Watch(store, populations, crew)
     try:
-        while left:
-            died = crew.collect()
-            if died:
-                rescue_dead(store)
-            now = pending(store, populations)
-            crew.deaths = 0 if now < left else crew.deaths + died
-            left = now
-            if crew.deaths >= MOST_DEATHS:
-                raise DsdError(f"Workers keep dying; {crew.log} ends: {_last_line(crew.log)}")
-            while left and len(crew.processes) < min(len(crew.devices), left):
-                crew.start()
-            tick()
-            time.sleep(0.25)
+        watch.look()
+        while watch.left and watch.idle_s < linger_s:
+            if crew.closed:
+                raise DsdError(f"No worker stays{_where(crew)}: {crew.last_words()}")
+            watch.look()
+            watch.patiently(tick)
+            time.sleep(TICK_S)
     finally:
         crew.stop()
-    tick()
+    watch.patiently(tick)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
+@dataclass
+class Watch:
+    """What is left to do, looked up about once a second and whenever a worker has ended."""
+
+    store: Store
+    populations: Sequence[int] | None
+    crew: Crew
+    left: int = 1
+    claimable: int = 0
+    idle_since: float = field(default_factory=time.monotonic)
+    seen: float = field(default_factory=time.monotonic)
+    due: float = 0.0
+    begun: bool = False
+
+    @property
+    def idle_s(self) -> float:
+        """For how long there has been nothing to do for this crew."""
+        busy = self.crew.working or self.claimable
+        return 0.0 if busy else time.monotonic() - self.idle_since
+
+    def look(self) -> None:
+        """Collect workers that have ended, look what is left, start workers for it."""
+        self.patiently(self._look)
+
+    def patiently(self, action: Callable[[], None]) -> None:
+        """Do it, unless the database is away: then it is done at one of the next looks."""
+        try:
+            action()
+        except DatabaseUnavailable:
+            if time.monotonic() - self.seen > AWAY_S:
+                raise
+
+    def _look(self) -> None:
+        at_work = len(self.crew.working)
+        if self.crew.collect(self.store) or not self.begun:
+            rescue_dead(self.store)
+            self.begun = True
+        ended = len(self.crew.working) < at_work
+        if not ended and time.monotonic() < self.due:
+            return
+        self.claimable, running = open_runs(self.store, self.populations)
+        self.seen = time.monotonic()
+        self.left = self.claimable + running
+        self.due = time.monotonic() + LOOK_S
+        if self.crew.working or self.claimable:
+            self.idle_since = time.monotonic()
+        self.crew.fill(self.claimable)
+
+
+def _where(crew: Crew) -> str:
+    return f" ({crew.log})" if crew.log else ""

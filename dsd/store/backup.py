@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from dsd.errors import DsdError, UsageError
-from dsd.store.location import describe, sqlite_file
+from dsd.store.location import describe, sqlite_file, without_secrets
 
 
 def backup(url: URL, target: Path | None = None) -> Path:
@@ -53,13 +53,14 @@ def copy_file(file: Path, target: Path) -> None:
 
 
 def _dump(url: URL, target: Path) -> None:
-    plain = url.set(drivername="postgresql")._replace(password=None).render_as_string()
+    plain = without_secrets(url).set(drivername="postgresql").render_as_string()
     program = shutil.which("pg_dump")
     if program is None:
         raise DsdError(f"pg_dump is not installed here. Where it is, this makes the backup: "
                        f"pg_dump --format=custom --file={target} '{describe(url)}'")  # fmt: skip
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
+    password = url.password or url.query.get("password")
+    secret = {"PGPASSWORD": str(password)} if password else {}
     command = [program, "--format=custom", f"--file={partial}", f"--dbname={plain}"]
     done = subprocess.run(command, env={**os.environ, **secret}, capture_output=True, text=True)
     if done.returncode:

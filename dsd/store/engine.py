@@ -96,6 +96,10 @@ def translated(url: URL) -> Iterator[None]:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise DatabaseUnavailable(_explain(url, error)) from None
+    except exc.ProgrammingError as error:
+        if "permission denied" not in str(error.orig):
+            raise
+        raise DsdError(f"{_explain(url, error)} (as {url.username})") from None
     except exc.DatabaseError as error:
         if type(error) is not exc.DatabaseError:
             raise
@@ -104,8 +108,8 @@ def translated(url: URL) -> Iterator[None]:
 
 def _explain(url: URL, error: Exception) -> str:
     said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    if url.password:
-        said = said.replace(str(url.password), "***")
+    for secret in filter(None, (url.password, url.query.get("password"))):
+        said = said.replace(str(secret), "***")
     hints = {
         "is locked": f"another process held it for {BUSY_SECONDS} s; try again.",
         "not a database": "another kind of file stands there; name another file.",

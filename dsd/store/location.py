@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -13,6 +14,7 @@ _NETWORK = (
     "nfs nfs3 nfs4 cifs smb smb2 smb3 smbfs afs afpfs ncpfs lustre gpfs beegfs ceph glusterfs "
     "panfs pvfs2 orangefs wekafs webdav sshfs s3fs"
 )
+_SECRETS = ("password", "sslpassword")
 _EXAMPLES = "a path such as dsd.db, sqlite:///dsd.db or postgresql://user@host/name"
 
 
@@ -50,6 +52,23 @@ def describe(url: URL) -> str:
     file = sqlite_file(url)
     bare = url.set(drivername=url.get_backend_name(), query={})._replace(password=None)
     return str(file) if file else bare.render_as_string()
+
+
+def without_secrets(url: URL) -> URL:
+    """The same database for a command line or a script: the password comes from elsewhere then."""
+    return url.difference_update_query(_SECRETS)._replace(password=None)
+
+
+def identity(url: URL) -> str:
+    """Eight letters that name a database, whoever asks and however its URL is written."""
+    file = sqlite_file(url)
+    if file:
+        place = str(file.resolve())
+    else:
+        query = {**url.query}
+        host, port = url.host or query.get("host", ""), url.port or query.get("port", 5432)
+        place = f"postgresql {host} {port} {url.database}"
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 def check_file(path: Path, write: bool) -> None:

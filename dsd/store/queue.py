@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, exists, false, func, select, update
+from sqlalchemy import bindparam, case, exists, false, func, select, update
 
 from dsd.store.claims import Claim, change
 from dsd.store.clock import now
@@ -21,8 +21,8 @@ from dsd.store.schema import MEMBER_RUN, Member, Network, Population, Regime, Ru
 from dsd.store.workers import giving_back, heartbeat, register_worker, rescue_dead, retire_worker
 
 __all__ = [
-    "Claim", "beat", "claim", "fail", "finish", "pending", "record_epoch", "register_worker",
-    "release", "rescue_dead", "retire_worker",
+    "Claim", "beat", "claim", "fail", "finish", "open_runs", "pending", "record_epoch",
+    "register_worker", "release", "rescue_dead", "retire_worker",
 ]  # fmt: skip
 
 
@@ -125,10 +125,21 @@ def release(store: Store, claim: Claim) -> bool:
 
 def pending(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> int:
     """How many runs of some populations, or of all, run or may be claimed; shared ones once."""
+    return sum(open_runs(store, populations))
+
+
+def open_runs(
+    store: Store, populations: Sequence[int | PopulationRow] | None = None
+) -> tuple[int, int]:
+    """Runs that a worker could claim now (a lease that is over counts), and those at work."""
     wanted = population_ids(populations)
-    claimable = (Run.state == "queued") & (Run.held == false())
-    open_runs = select(func.count()).select_from(Run).where((Run.state == "running") | claimable)
+    running = Run.state == "running"
+    free = ((Run.state == "queued") & (Run.held == false())) | (running & (Run.lease_until < now()))
+    counts = select(
+        func.count(case((free, 1))), func.count(case((running & (Run.lease_until >= now()), 1)))
+    ).select_from(Run)
     if wanted is not None:
-        open_runs = open_runs.where(exists(_places(wanted).correlate(Run)))
+        counts = counts.where(exists(_places(wanted).correlate(Run)))
     with reading(store) as connection:
-        return connection.execute(open_runs).scalar_one()
+        claimable, at_work = connection.execute(counts).one()
+    return claimable, at_work

@@ -20,15 +20,17 @@ from dsd.store.schema import Run, Worker
 _PACKAGES = ("torch", "torchvision", "numpy", "sqlalchemy")
 
 
-def register_worker(store: Store, device: str) -> str:
+def register_worker(store: Store, device: str, launched: str = "") -> str:
     """Enter this process as a worker on `device`; the owner id that its claims will carry.
 
-    Every call makes a new id: a worker that comes back is another worker.
+    Every call makes a new id: a worker that comes back is another worker. `launched` says who
+    started it (see `dsd.store.fleet`), kept beside the versions.
     """
     host, pid = process.host(), os.getpid()
     owner = f"{host}-{pid}-{secrets.token_hex(6)}"
+    known = versions() | ({"launched": launched} if launched else {})
     row = {"owner": owner, "host": host, "boot": process.boot(), "pid": pid, "device": device}
-    row |= {"process_start": process.process_start(pid) or "", "versions": versions()}
+    row |= {"process_start": process.process_start(pid) or "", "versions": known}
     with writing(store) as connection:
         connection.execute(insert(Worker).values(**row, started=now(), heartbeat=now()))
     return owner

@@ -1,9 +1,13 @@
-"""Where a worker's networks and images come from: nothing is claimed whose images are missing."""
+"""Where a worker's networks and images come from.
+
+Nothing is claimed whose images are missing here, or are others than finished runs were trained on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,6 +21,13 @@ from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
 from dsd.train.data import Dataset, DatasetMissing, check, load
+from dsd.train.same_data import SameImages
+
+
+class NothingHere(DatasetMissing):
+    """No waiting network can be trained with this machine's images; starting again cannot help."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,11 @@ class Source:
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
 
+    @cached_property
+    def same(self) -> SameImages:
+        """What compares the images here with those of finished runs."""
+        return SameImages(self.store, self.folder)
+
     def claim(self, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
         """The next network that can be trained here."""
         ids = self.populations()
@@ -42,13 +58,13 @@ class Source:
     def populations(self, required: bool = False) -> list[int]:
         """Ids of the waiting populations whose images are here; the others are said once.
 
-        Raises DatasetMissing if `required` and all that wait lack theirs.
+        Raises NothingHere if `required` and all that wait lack theirs, or would see others.
         """
         regimes = waiting(self.store, self.chosen)
         missing = self._missing({regime.digest: regime for regime in regimes.values()})
         found = [key for key, regime in regimes.items() if regime.digest not in missing]
         if required and missing and not found:
-            raise next(iter(missing.values()))
+            raise NothingHere(str(next(iter(missing.values()))))
         for digest in missing.keys() - self.skipped:
             self.say(f"Left out: {missing[digest]}")
             self.skipped.add(digest)
@@ -71,6 +87,7 @@ class Source:
         for digest, regime in regimes.items():
             try:
                 check(regime, self.folder)
+                self.same.check(regime, self.loaded.get(digest))
             except DatasetMissing as error:
                 missing[digest] = error
         return missing

@@ -48,6 +48,7 @@ def work(
     exit_when_empty: bool = False,
     lease_s: float = 60.0,
     max_attempts: int = 3,
+    launched: str = "",
     say: Callable[[str], None] = print,
     stop: Stop | None = None,
 ) -> int:
@@ -65,7 +66,7 @@ def work(
     source.populations(required=True)
     prepare(device)
     queue.rescue_dead(store, max_attempts)
-    owner = queue.register_worker(store, device_name(device))
+    owner = queue.register_worker(store, device_name(device), launched)
     origin = provenance(device)
     worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin)
     say(f"Training on {device_name(device)}.")

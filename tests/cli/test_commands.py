@@ -69,7 +69,7 @@ def test_a_worker_without_a_gpu_says_so_and_names_the_cpu(dsd):
 
 def test_a_worker_without_its_images_says_where_it_looked(dsd):
     dsd("sample", "anynetx_c", "--n", "5")
-    message = dsd.fails("worker", "--cpu", "--data", "elsewhere", code=1)
+    message = dsd.fails("worker", "--cpu", "--data", "elsewhere", code=3)
     assert str(dsd.folder / "elsewhere") in message
     assert "DSD_DATA" in message
     assert dsd.states() == {"anynetx_c": {"queued": 5}}

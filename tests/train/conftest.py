@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dsd.net.arch import Arch, Stage, Stem, text_digest
 from dsd.regime import Regime, load_regime, regime_from
@@ -52,7 +53,7 @@ def fashion() -> Regime:
 
 def small_arch(width: int = 8, depth: int = 1, **changes: Any) -> Arch:
     stages = (Stage(depth, width, 1, 4), Stage(1, 2 * width, 1, 8))
-    return Arch(Stem(inputs=1, width=8), stages, **{"classes": 10, **changes})
+    return Arch(**{"stem": Stem(inputs=1, width=8), "stages": stages, "classes": 10, **changes})
 
 
 def random_images(n: int, size: int = 14, channels: int = 1, classes: int = 10) -> Images:
@@ -85,3 +86,18 @@ def said() -> Any:
     lines: list[str] = []
     keep: Callable[[str], None] = lines.append
     return SimpleNamespace(lines=lines, say=keep)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Real JPEGs in ImageNet's layout: two classes of another mean colour, sizes that differ."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 3)):
+        for label, name in enumerate(("n01", "n02")):
+            folder = tmp_path / "imagenet" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                noise = rng.integers(0, 60, (40 + 5 * i, 50, 3))
+                pixels = (noise + 150 * label).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{name}_{i}.JPEG", quality=95)
+    return tmp_path

@@ -154,21 +154,6 @@ def test_a_regime_of_other_images_is_refused(change, words, cpu, tmp_path):
         load(make_regime(**change), tmp_path, cpu)
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Real JPEGs in ImageNet's layout: two classes of another mean colour, sizes that differ."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 3)):
-        for label, name in enumerate(("n01", "n02")):
-            folder = tmp_path / "imagenet" / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                noise = rng.integers(0, 60, (40 + 5 * i, 50, 3))
-                pixels = (noise + 150 * label).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{name}_{i}.JPEG", quality=95)
-    return tmp_path
-
-
 def folder_regime(**augment: object):
     changes = {"crop": "random-resized", "test_resize": 36, "test_crop": 32, **COLOUR["augment"]}
     return make_regime(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from sqlalchemy import func, select, update
 
 from dsd.errors import DsdError
+from dsd.net.arch import Stem
 from dsd.regime import Regime
 from dsd.store import queue
 from dsd.store.clock import now
@@ -26,11 +28,12 @@ from dsd.store.schema import Epoch, LateResult, Run
 from dsd.train.data import DatasetMissing
 from dsd.train.heartbeat import heartbeat
 from dsd.train.seeds import run_seed
-from dsd.train.stop import Stop, stop_on_signals
+from dsd.train.stop import WARNINGS, Stop, stop_on_signals
 from dsd.train.worker import is_out_of_memory, work
 from tests.train.conftest import fill, make_regime, small_arch
 
 CPU = torch.device("cpu")
+COLOUR = Stem(inputs=3, width=8)
 WORKER = """
 import sys; from pathlib import Path; import torch
 from dsd.store.engine import open_store
@@ -180,6 +183,31 @@ def test_populations_without_their_images_are_left_out_aloud(store, tmp_path, sa
     assert sum(line.startswith("Left out: Dataset 'cifar10'") for line in said.lines) == 1
 
 
+def test_other_images_than_the_finished_runs_used_are_refused_before_a_claim(
+    store, pictures, tmp_path, said
+):
+    """A node whose folder holds one file more, or less, than the first one's had."""
+    regime = make_regime("jpeg", dataset="imagenet", classes=2, stem={"inputs": 3, "width": 8},
+                         augment={"mean": [0.5] * 3, "std": [0.2] * 3}, train={"epochs": 1},
+                         )  # fmt: skip
+    fill(store, [small_arch(8, classes=2, stem=COLOUR), small_arch(16, classes=2, stem=COLOUR)],
+         regime)  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(pictures / "imagenet", other / "imagenet")
+    next((other / "imagenet" / "train" / "n01").iterdir()).unlink()
+    assert finish_all(store, folder=pictures, max_runs=1) == 1
+    before = runs(store)
+    with pytest.raises(DatasetMissing, match=r"other images.*run 1 used 18 images") as refused:
+        finish_all(store, folder=other)
+    assert refused.value.exit_code == 3
+    assert runs(store) == before
+    fill(store, [small_arch(24)], make_regime(train={"epochs": 1, "batch": 500}), "shipped")
+    assert finish_all(store, folder=other, say=said.say) == 1, "the rest can be trained here"
+    assert sum("holds other images" in line for line in said.lines) == 1
+    assert finish_all(store, folder=pictures) == 1
+    assert {run.state for run in runs(store)} == {"done"}
+
+
 def test_images_that_turn_out_unusable_stop_the_worker_and_fail_no_network(store):
     fill(store, [small_arch(8)], make_regime(classes=12))
     with pytest.raises(DsdError, match="classes = 12"):
@@ -210,12 +238,20 @@ def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(store):
         assert connection.execute(select(func.count()).select_from(LateResult)).scalar_one() == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_gives_the_network_back(store, slow, number, code):
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [
+        ((signal.SIGTERM,), 0),
+        ((signal.SIGINT,), 130),
+        (WARNINGS * 3, 0),
+    ],
+)
+def test_a_signal_gives_the_network_back(store, slow, numbers, code):
     fill(store, [small_arch(8)], slow)
     worker = started(store)
     wait_for(lambda: epochs(store))
-    worker.send_signal(number)
+    for number in numbers:
+        worker.send_signal(number)
     out, err = worker.communicate(timeout=30)
     assert worker.returncode == code, err
     assert "given back" in out
@@ -309,11 +345,13 @@ def test_an_idle_worker_looks_ever_more_rarely_and_at_once_again_after_work(stor
 
 
 def test_the_first_signal_asks_and_the_handlers_come_back():
-    before = signal.getsignal(signal.SIGTERM)
+    before, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(5)
-        assert signal.getsignal(signal.SIGTERM) == before  # a second one acts at once
+        os.kill(os.getpid(), signal.SIGTERM)  # heard twice: it is leaving already
+        assert signal.getsignal(signal.SIGINT) == interrupt  # Ctrl-C acts at once
+    assert signal.getsignal(signal.SIGTERM) == before
     assert (stop.signal, stop.exit_code) == (signal.SIGTERM, 0)
     assert Stop().exit_code == 0
 

@@ -1,0 +1,129 @@
+"""Launched workers as the database knows them: where they are, and what each of them trains.
+
+Who started a worker is a text, "ENGINE ID.SLOT": "local 4711.0" is the first worker of process
+4711 of its host, "slurm 12_3.0" that of task 3 of job 12. A worker that is started again in the
+same slot is another row with the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from dsd.regime import Regime
+from dsd.store import process
+from dsd.store.clock import now
+from dsd.store.engine import Store, reading
+from dsd.store.schema import MEMBER_RUN, Epoch, Member, Population, Run, Space, Worker
+from dsd.store.schema import Regime as StoredRegime
+from dsd.store.state import STALE_S
+
+ENDED = ("done", "diverged", "failed", "out-of-memory")
+_LISTED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class WorkerAt:
+    """One worker; `network` is what it trains ("" for none), `ended` how many it has ended."""
+
+    owner: str
+    launched: str
+    host: str
+    pid: int
+    device: str
+    state: str  # alive, silent (no beat for STALE_S: hanging or gone) or stopped
+    heartbeat_age: float
+    network: str
+    epoch: int
+    epochs: int
+    images_per_s: float | None
+    ended: int
+
+    @property
+    def engine(self) -> str:
+        """What launched it: "local", "slurm", ..., "" for one that was started by hand."""
+        return self.launched.partition(" ")[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self) | {"engine": self.engine}
+
+
+def workers_at(store: Store, launched: str = "", here: bool = False) -> list[WorkerAt]:
+    """Workers of the last day, first started first; those whose `launched` begins so, if given.
+
+    `here` leaves out other machines, and this one before its last start.
+    """
+    said = Worker.versions["launched"].as_string()
+    heard = (now() - Worker.heartbeat < _LISTED_S) | Run.id.is_not(None)
+    rows = _columns(said).where(heard).order_by(Worker.started, Worker.owner)
+    if launched:
+        rows = rows.where(said.startswith(launched, autoescape=True))
+    if here:
+        rows = rows.where(Worker.host == process.host(), Worker.boot == process.boot())
+    with reading(store) as connection:
+        return [_worker(row) for row in connection.execute(rows)]
+
+
+def networks_ended(store: Store, launched: str) -> int:
+    """How many networks the workers of one slot of this machine have ended, one way or another."""
+    said = Worker.versions["launched"].as_string() == launched
+    mine = select(Worker.owner).where(said, Worker.host == process.host())
+    mine = mine.where(Worker.boot == process.boot())
+    count = select(func.count()).where(Run.owner.in_(mine), Run.state.in_(ENDED))
+    with reading(store) as connection:
+        return connection.execute(count).scalar_one()
+
+
+def by_slot(workers: Sequence[WorkerAt]) -> dict[str, WorkerAt]:
+    """Slot -> its latest worker, with what all its workers have ended."""
+    slots: dict[str, WorkerAt] = {}
+    for one in workers:
+        before = slots.get(one.launched)
+        total = one.ended + (before.ended if before else 0)
+        slots[one.launched] = WorkerAt(**{**asdict(one), "ended": total})
+    return slots
+
+
+def _columns(said: Any) -> Any:
+    held = (Run.owner == Worker.owner) & (Run.state == "running")
+    own = (Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
+    epoch = select(func.max(Epoch.epoch)).where(*own).correlate(Run).scalar_subquery()
+    space = select(Space.name).join_from(Member, Population).join(Space)
+    space = space.where(MEMBER_RUN, Member.ordinal == Run.ordinal).correlate(Run)
+    earlier = Run.__table__.alias()
+    settled = (earlier.c.owner == Worker.owner, earlier.c.state.in_(ENDED))
+    ended = select(func.count()).select_from(earlier).where(*settled).correlate(Worker)
+    return (
+        select(
+            Worker.__table__, said.label("launched"), (now() - Worker.heartbeat).label("age"),
+            Run.id.label("run"), Run.ordinal, StoredRegime.name.label("regime"), StoredRegime.text,
+            epoch.label("epoch"), space.limit(1).scalar_subquery().label("space"),
+            ended.scalar_subquery().label("ended"),
+        )
+        .select_from(Worker)
+        .outerjoin(Run, held)
+        .outerjoin(StoredRegime, StoredRegime.id == Run.regime_id)
+    )  # fmt: skip
+
+
+def _worker(row: Any) -> WorkerAt:
+    silent = "silent" if row.age > STALE_S else "alive"
+    trains = row.run is not None and row.stopped is None
+    return WorkerAt(
+        owner=row.owner,
+        launched=row.launched or "",
+        host=row.host,
+        pid=row.pid,
+        device=row.device,
+        state=silent if row.stopped is None else "stopped",
+        heartbeat_age=row.age,
+        network=f"{row.space}@{row.regime}, network {row.ordinal}" if trains else "",
+        epoch=(row.epoch or 0) if trains else 0,
+        epochs=Regime.from_text(row.text, row.regime).train.epochs if trains else 0,
+        images_per_s=row.images_per_s if trains else None,
+        ended=row.ended,
+    )
