@@ -47,12 +47,12 @@ def status(lab: Lab, engine: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("engine", type=click.Choice(["local", "slurm"]), required=False)
+@click.argument("engine", type=click.Choice(["local", "slurm", "ray"]), required=False)
 @click.option("--wait", default=60.0, show_default=True, type=click.FloatRange(0),
               metavar="SECONDS", help="For workers to leave.")  # fmt: skip
 @pass_lab
 def stop(lab: Lab, engine: str | None, wait: float) -> None:
-    """End what `dsd launch local` started here, and this database's Slurm jobs.
+    """End what `dsd launch local` or `ray` started here, and this database's Slurm jobs.
 
     Workers are asked to leave: they give their networks back, checkpoints stay, nothing recorded is
     lost, and launching again goes on from there.
@@ -65,8 +65,10 @@ def stop(lab: Lab, engine: str | None, wait: float) -> None:
 
     lab.reader.close()  # says what to do where there is no database
     left = []
-    if engine != "slurm":
-        left += _stop_local(lab, wait)
+    if engine in (None, "local"):
+        left += _stop_here(lab, "local", wait)
+    if engine in (None, "ray"):
+        left += _stop_here(lab, "ray", wait)
     if engine == "slurm" or (engine is None and _jobs(lab, engine)):
         left += _stop_slurm(lab, wait)
     if left:
@@ -74,13 +76,15 @@ def stop(lab: Lab, engine: str | None, wait: float) -> None:
                        "leave; `kill -9` and `scancel` cost no results either.")  # fmt: skip
 
 
-def _stop_local(lab: Lab, wait: float) -> list[str]:
+def _stop_here(lab: Lab, engine: str, wait: float) -> list[str]:
     from dsd.launch.running import launchers, stop
     from dsd.store.fleet import workers_at
 
-    pids = launchers(workers_at(lab.reader, "local ", here=True))
+    workers = workers_at(lab.reader, f"{engine} ", here=engine == "local")
+    pids = launchers(workers, engine)
     left = stop(pids, wait)
-    click.echo(f"local: {len(pids) - len(left)} launchers stopped" if pids else "local: none runs")
+    stopped = f"{len(pids) - len(left)} launchers stopped"
+    click.echo(f"{engine}: {stopped if pids else 'none runs here'}")
     return [f"process {pid}" for pid in left]
 
 

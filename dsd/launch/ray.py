@@ -13,6 +13,8 @@ from typing import Any
 
 from dsd.errors import DsdError
 from dsd.launch import keeper
+from dsd.launch.crew import REFUSALS
+from dsd.store import process
 from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.location import describe, sqlite_file
 from dsd.store.queue import pending
@@ -150,9 +152,10 @@ class Fleet:
             num_cpus=self.need.cpus, num_gpus=self.need.gpus, max_restarts=-1,
             max_task_retries=-1, max_concurrency=2, scheduling_strategy=_place(one_node),
         )  # fmt: skip
-        told = (f"dsd, version {__version__}", self.arguments, self.environment)
-        for _ in range(self.workers):
-            kept = Kept(actor.remote(*told))
+        version = f"dsd, version {__version__}"
+        for slot in range(self.workers):
+            named = ["--launched", f"ray {os.getpid()}@{process.host()}.{slot}"]
+            kept = Kept(actor.remote(version, [*self.arguments, *named], self.environment))
             self.keepers[kept.run()] = kept
 
     def look(self) -> None:
@@ -177,7 +180,7 @@ class Fleet:
         except ray.exceptions.RayError as error:
             node, code, said = "Ray", 1, str(error).strip().splitlines()[-1]
         self._tell(f"{node}: {said}" if code is None else f"a worker on {node} ended: {said}")
-        if code is None or not kept.try_again():
+        if code is None or code in REFUSALS or not kept.try_again():
             del self.keepers[task]
             ray.kill(kept.actor)
 

@@ -11,10 +11,14 @@ from dsd.store import process
 from dsd.store.fleet import WorkerAt
 
 
-def launchers(workers: Sequence[WorkerAt]) -> list[int]:
-    """The living processes that started these workers of this machine ("local PID.SLOT")."""
-    pids = sorted({int(one.launched.split()[1].partition(".")[0]) for one in workers})
-    return [pid for pid in pids if _is_launcher(pid)]
+def launchers(workers: Sequence[WorkerAt], engine: str = "local") -> list[int]:
+    """The living processes of this machine that started these workers.
+
+    Workers of "local PID.SLOT" run where it does, those of "ray PID@HOST.SLOT" anywhere.
+    """
+    known = [one.launched.split()[1].rpartition(".")[0].partition("@") for one in workers]
+    pids = sorted({int(pid) for pid, _, host in known if host in ("", process.host())})
+    return [pid for pid in pids if _is_launcher(pid, engine)]
 
 
 def stop(pids: Sequence[int], patience_s: float) -> list[int]:
@@ -28,7 +32,7 @@ def stop(pids: Sequence[int], patience_s: float) -> list[int]:
     return left
 
 
-def _is_launcher(pid: int) -> bool:
+def _is_launcher(pid: int, engine: str) -> bool:
     """Whether the process is one that launches: its number may be another's by now."""
     import psutil
 
@@ -36,4 +40,4 @@ def _is_launcher(pid: int) -> bool:
         command = psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
-    return "launch" in command and "local" in command
+    return "launch" in command and engine in command

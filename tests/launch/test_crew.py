@@ -46,7 +46,7 @@ def test_a_launcher_is_found_through_the_database_and_stopped(tiny: Shell):
     (one,) = told(tiny)
     assert (one["state"], one["network"]) == ("stopped", "")
     assert set(tiny.states()["anynetx_a"]) == {"done", "queued"}
-    assert "local: none runs" in tiny("launch", "stop", "local")
+    assert "local: none runs here" in tiny("launch", "stop", "local")
 
 
 def told(shell: Shell) -> list[dict[str, object]]:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from dsd.store import process
 from tests.cli.conftest import Shell
 from tests.launch.cluster import Cluster
 from tests.store.server import Server
@@ -131,19 +132,41 @@ def said(logs: Path, job: str, what: str) -> int:
 def task_of(job: str, called: str = "submitit.core._submit") -> int:
     """The process that runs a task, which is not its workers' nor srun's; or its batch shell."""
     number, task = job.split("_")
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or [""]
+    for one in psutil.process_iter(["cmdline"]):
+        command = one.info["cmdline"] or [""]
         if command[0] != "srun" and any(called in part for part in command[:5]):
             try:
-                known = process.environ()
+                known = one.environ()
             except psutil.Error:
                 continue
             if known["SLURM_ARRAY_JOB_ID"] == number and known["SLURM_ARRAY_TASK_ID"] == task:
-                return process.pid
+                return one.pid
     raise AssertionError(f"no process of task {job}")
 
 
-ENGINES = {"local": launched_local, "slurm": launched_slurm}
+def launched_ray(shell: Shell, request: pytest.FixtureRequest) -> None:
+    """Two workers of this machine's own Ray, stopped through the database and launched again; then
+    the server is restarted."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    server: Server = request.getfixturevalue("server")
+    launch = ("launch", "ray", "--workers", "2", "--gpus-per-worker", "0")
+    launcher = shell.popen(*launch)
+    wait_for(lambda: done(shell) >= 3)
+    shown = json.loads(shell("launch", "status", "ray", "--json"))["workers"]
+    here = f"ray {launcher.pid}@{process.host()}"
+    assert {one["launched"] for one in shown} == {f"{here}.0", f"{here}.1"}
+    assert "ray: 1 launchers stopped" in shell("launch", "stop", "ray")
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGTERM
+    assert set(shell.states()["anynetx_a"]) == {"done", "queued"}
+    launcher = shell.popen(*launch)
+    wait_for(lambda: done(shell) >= 12)
+    restart(server)
+    out, err = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, (out, err)
+
+
+ENGINES = {"local": launched_local, "slurm": launched_slurm, "ray": launched_ray}
 
 
 @pytest.mark.slow
