@@ -19,7 +19,7 @@ from dsd.store import queue
 from dsd.store.engine import open_store, writing
 from dsd.store.merge import merge
 from dsd.store.schema import Run
-from dsd.study import study_of
+from dsd.study import Question, study_of
 
 LONGER = 'extends = "fashion"\ntrain.epochs = 8\nresolution = 64\n'
 
@@ -130,7 +130,7 @@ def test_a_selection_never_mixes_with_a_sample(lab: Lab) -> None:
         assert queue.finish(lab.store, held, error_last=24.0, error_lowest=24.0)
     with pytest.raises(DsdError, match=r"top2/regnetx is a selection .*no sample.*dsd summary"):
         study_of(lab, ["regnetx", "top2/regnetx"])
-    both = study_of(lab, ["regnetx", "top2/regnetx"], across=True)
+    both = study_of(lab, ["regnetx", "top2/regnetx"], Question(across=True))
     assert not both.comparisons
     alone = study_of(lab, ["top2/regnetx"])
     assert "were chosen" in next(alone.warnings())

@@ -135,9 +135,13 @@ def open_runs(
     wanted = population_ids(populations)
     running = Run.state == "running"
     free = ((Run.state == "queued") & (Run.held == false())) | (running & (Run.lease_until < now()))
-    counts = select(
-        func.count(case((free, 1))), func.count(case((running & (Run.lease_until >= now()), 1)))
-    ).select_from(Run)
+    counts = (
+        select(
+            func.count(case((free, 1))), func.count(case((running & (Run.lease_until >= now()), 1)))
+        )
+        .select_from(Run)
+        .where(running | free)
+    )
     if wanted is not None:
         counts = counts.where(exists(_places(wanted).correlate(Run)))
     with reading(store) as connection:

@@ -231,6 +231,9 @@ class ImportRow(Base):
     curve: Mapped[list[Any] | None]
 
 
+_ONE_TIMING = ("network", "host", "device", "torch", "resolution", "batch", "precision", "measured")
+
+
 class Timing(Base):
     """Milliseconds that one batch takes a network on a device: median and quartiles.
 
@@ -239,7 +242,7 @@ class Timing(Base):
     """
 
     __tablename__ = "timings"
-    __table_args__ = (UniqueConstraint("network", "host", "measured"),)
+    __table_args__ = (UniqueConstraint(*_ONE_TIMING, name="uq_timings_one"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     network: Mapped[str] = mapped_column(ForeignKey("networks.digest"))
     device: Mapped[str]

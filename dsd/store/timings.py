@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from dsd.net.arch import Arch
 from dsd.store.clock import now
 from dsd.store.engine import Store, insert, reading, writing
 from dsd.store.references import PopulationRow, population_ids, population_rows
@@ -17,6 +16,8 @@ from dsd.store.schema import Member, Network, Population, Regime, Timing
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dsd.net.arch import Arch
 
 TIMES = ("inference_ms", "training_ms")
 

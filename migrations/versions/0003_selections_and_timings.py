@@ -10,6 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+ONE_TIMING = ("network", "host", "device", "torch", "resolution", "batch", "precision", "measured")
 TIMES = [f"{mode}_{part}" for mode in ("inference", "training") for part in ("ms", "low", "high")]
 
 
@@ -35,7 +36,7 @@ def upgrade() -> None:
             ["network"], ["networks.digest"], name="fk_timings_network_networks"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_timings"),
-        sa.UniqueConstraint("network", "host", "measured", name="uq_timings_network_host_measured"),
+        sa.UniqueConstraint(*ONE_TIMING, name="uq_timings_one"),
     )
 
 
