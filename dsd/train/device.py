@@ -35,8 +35,10 @@ def prepare(device: torch.device) -> None:
     """Settle what the process needs to train on the device.
 
     On the CPU one thread a process: several such processes fill the cores, while threads of one
-    process wait for each other as soon as anything else runs.
+    process wait for each other as soon as anything else runs. torch imports what an optimiser needs
+    with the first one, for a second: better now than with a network claimed.
     """
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     if device.type == "cpu":
         torch.set_num_threads(1)
         keep_freed_memory()
