@@ -36,13 +36,16 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 from sqlalchemy import text
 
 import dsd
+from dsd.regime import Regime
 from dsd.store import queue
 from dsd.store.claims import Claim
 from dsd.store.engine import Store, open_store, reading, writing
 from dsd.store.schema import Base
+from dsd.train.data import load
 from dsd.train.source import Source
 from tests.store.server import Server, pgbouncer, running_server
 
@@ -93,6 +96,8 @@ class Play:
     ) -> None:
         self.store, self.fleet, self.end = store, fleet, end
         self.source = Source(store, Path("."), None, lambda line: None)
+        regime = Regime.from_text(claims[0].regime_text, claims[0].regime_name)
+        self.images = load(regime, Path("."), torch.device("cpu")).fingerprint
         self.told, self.lock, self.events = Told(), threading.Condition(), []
         self.rng = random.Random(claims[0].run_id)
         self.holds: dict[int, int] = {}
@@ -177,7 +182,7 @@ class Play:
             return queue.record_epoch(self.store, claim, seen)
         origin = {"dsd": dsd.__version__, "commit": "0" * 40, "torch": "2.14.1", "cuda": "13.0",
                   "device": "GPU 0 (Tesla V100-SXM2-16GB)", "host": "node-0001", "pid": "12345",
-                  "dataset": "0" * 16, "precision": "fp32", "seed": claim.run_id}  # fmt: skip
+                  "dataset": self.images, "precision": "fp32", "seed": claim.run_id}  # fmt: skip
         return queue.finish(
             self.store, claim, error_last=45.0, error_lowest=44.5, provenance=origin
         )
