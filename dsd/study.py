@@ -3,89 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dsd.analysis.compare import Comparison, pairwise
-from dsd.analysis.search import ExpectedBest, doublings, search_curve
-from dsd.analysis.summary import Summary, summarize
 from dsd.errors import DsdError, UsageError
-from dsd.lab import SCORED, UNFINISHED
-from dsd.parts import limited, split
+from dsd.parts import limited
+from dsd.scored import (
+    COMPLEXITIES,
+    METRICS,
+    Question,
+    Scored,
+    at_equal_complexity,
+    ended,
+    outside,
+    parts_of,
+    with_expected_best,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from dsd.analysis.normalize import Normalized
     from dsd.lab import Lab, Population
 
-FAILED = ("failed", "out-of-memory", "cancelled")
-METRICS = {"last": "error of the last epoch", "lowest": "lowest error over the epochs"}
-COMPLEXITIES = ("flops", "params", "acts")
-BINS = 10
-
-
-@dataclass(frozen=True)
-class Question:
-    """Which networks, which of their errors, and which numbers about them.
-
-    where: a condition; prefix: only networks before the first unfinished one; across: populations
-    of several regimes side by side, without a test; split: parts of each population (see
-    `dsd.parts.split`); normalize: a complexity whose `bins` weigh alike in every population;
-    quantiles (levels) and below (thresholds in percent): more numbers of each population.
-    """
-
-    metric: str = "last"
-    confidence: float = 0.95
-    where: str = ""
-    prefix: bool = False
-    across: bool = False
-    split: str = ""
-    normalize: str = ""
-    bins: int = BINS
-    quantiles: tuple[float, ...] = ()
-    below: tuple[float, ...] = ()
-
-    @property
-    def whole(self) -> bool:
-        """Whether columns beside the errors are needed."""
-        return bool(self.where or self.split or self.normalize)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One population's errors (n,) in percent, in sampling order, and what is missing.
-
-    complexity (n,) where they are compared at an equal one, then with `normalized` weights.
-    """
-
-    name: str
-    regime: str
-    errors: NDArray[np.float64]
-    summary: Summary
-    size: int
-    unfinished: int
-    failed: int
-    diverged: int
-    parts: tuple[str, ...]
-    best: ExpectedBest | None = None
-    complexity: NDArray[np.float64] | None = None
-    normalized: Normalized | None = None
-
-    @property
-    def weights(self) -> NDArray[np.float64] | None:
-        """Weight (n,) of each network, where they have some."""
-        return self.normalized.weights if self.normalized else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary with the counts of what it lacks."""
-        counts = {"size": self.size, "unfinished": self.unfinished, "failed": self.failed}
-        more = {"diverged": self.diverged, "regime": self.regime}
-        best = {"expected_best": self.best.as_dict()} if self.best else {}
-        return {**self.summary.as_dict(), **counts, **more, **best}
+__all__ = ["Question", "Scored", "Study", "scored_table", "study_of"]
 
 
 @dataclass(frozen=True)
@@ -184,17 +128,17 @@ def study_of(lab: Lab, references: Sequence[str], question: Question | None = No
     if mixed and not asked.across:
         raise DsdError(_mixed(chosen[0], populations))
     tables = {p.name: limited(p, asked.where, asked.prefix, asked.whole) for p in populations}
-    scored = [one for p in populations for one in _parts(p, tables[p.name], asked)]
+    scored = [one for p in populations for one in parts_of(p, tables[p.name], asked)]
     empty = [one for one in scored if not one.errors.size]
     if empty:
         raise DsdError(_nothing_trained(empty, lab, asked.where))
     remarks = [*_shared(tables), *_chosen(chosen), *_without_part(tables, scored, asked.split)]
     if asked.normalize:
         sizes = [one.errors.size for one in scored]
-        scored = _normalized(scored, asked)
-        remarks += _outside(scored, sizes, asked.normalize)
+        scored = at_equal_complexity(scored, asked)
+        remarks += outside(scored, sizes, asked.normalize)
     else:
-        scored = _with_expected_best(scored, asked.confidence)
+        scored = with_expected_best(scored, asked.confidence)
     pairs = _pairs(scored) if len(regimes) == 1 and not mixed else ()
     return Study(", ".join(regimes), asked, tuple(scored), pairs, tuple(remarks))
 
@@ -206,77 +150,6 @@ def _mixed(chosen: Population, populations: Sequence[Population]) -> str:
         f"chosen, so their errors do not compare with those of {sample}. `dsd summary "
         f"{chosen.name}` sums it up; --across-regimes draws both all the same, without a test."
     )
-
-
-def _parts(population: Population, table: pd.DataFrame, asked: Question) -> Iterator[Scored]:
-    """The population, or its parts."""
-    if not asked.split:
-        yield _scored(population, population.name, table, asked)
-        return
-    for what, part in split(table, asked.split):
-        yield _scored(population, f"{population.name} [{what}]", part, asked)
-
-
-def _scored(population: Population, name: str, table: pd.DataFrame, asked: Question) -> Scored:
-    ended = table[table["state"].isin(SCORED)]
-    errors = ended[f"error_{asked.metric}"].to_numpy(dtype=float)
-    if errors.size and (errors != errors).all():
-        other = "lowest" if asked.metric == "last" else "last"
-        raise DsdError(f"{population.name} has no {METRICS[asked.metric]}: try --metric {other}.")
-    states = table["state"]
-    cost = ended[_column(ended, asked.normalize)] if asked.normalize else None
-    return Scored(
-        name=name,
-        regime=", ".join(sorted(population.regimes)),
-        errors=errors,
-        summary=summarize(
-            errors, name, asked.confidence, quantiles=asked.quantiles, below=asked.below
-        ),
-        size=len(table),
-        unfinished=int(states.isin(UNFINISHED).sum()),
-        failed=int(states.isin(FAILED).sum()),
-        diverged=int((states == "diverged").sum()),
-        parts=population.parts,
-        complexity=None if cost is None else cost.to_numpy(dtype=float),
-    )
-
-
-def _column(table: pd.DataFrame, name: str) -> str:
-    if name not in table:
-        raise DsdError(f"{name} is not known of these networks: nothing to normalise by.")
-    return name
-
-
-def _with_expected_best(scored: Sequence[Scored], confidence: float) -> list[Scored]:
-    """Beside each minimum, which depends on n: the best of equally many networks of each."""
-    m = doublings(min(one.errors.size for one in scored))[-1:]
-    if m[0] == 1:  # which is the mean
-        return list(scored)
-    return [replace(one, best=search_curve(one.errors, m, confidence)) for one in scored]
-
-
-def _normalized(scored: Sequence[Scored], asked: Question) -> list[Scored]:
-    """The networks in the common range of complexity, each bin with the same weight."""
-    from dsd.analysis.normalize import Normalized, common_bins, summarize_normalized
-
-    costs = {one.name: one.complexity for one in scored if one.complexity is not None}
-    bins = common_bins(costs, asked.normalize, asked.bins)
-    found = []
-    for one in scored:
-        inside = Normalized.of(one.name, one.errors, costs[one.name], bins)
-        summary = summarize_normalized(inside, asked.confidence, asked.quantiles, asked.below)
-        found.append(replace(one, errors=inside.errors, summary=summary, normalized=inside))
-    return found
-
-
-def _outside(scored: Sequence[Scored], sizes: Sequence[int], column: str) -> Iterator[str]:
-    """How many networks the common range leaves out."""
-    for one, size in zip(scored, sizes, strict=True):
-        if one.errors.size < size:
-            yield (
-                f"Note: {size - one.errors.size} of {size} networks of {one.name} lie outside the "
-                f"range of {column} that all populations share."
-            )
 
 
 def _pairs(scored: Sequence[Scored]) -> tuple[Comparison, ...]:
@@ -318,9 +191,7 @@ def scored_table(
     """One population's networks with an error (every column), their errors (n,), and its study."""
     asked = question or Question()
     study = study_of(lab, [reference], asked)
-    table = limited(lab.population(reference), asked.where, asked.prefix, whole=True)
-    ended = table[table["state"].isin(SCORED)]
-    return ended, ended[f"error_{asked.metric}"].to_numpy(dtype=float), study
+    return *ended(lab, reference, asked), study
 
 
 def several_regimes(lab: Lab, populations: Sequence[Population], regimes: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 
 from dsd.analysis.trend import Trend, trend
 from dsd.errors import UsageError
-from dsd.study import METRICS, Question, Study, scored_table
+from dsd.scored import METRICS
+from dsd.study import Question, Study, scored_table
 from dsd.where import values
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from dsd.analysis.search import ExpectedBest, search_curve
 from dsd.analysis.verdict import sentence
 from dsd.errors import DsdError
 from dsd.lineage import Step, lineage
-from dsd.study import Question, Study, scored_table, study_of
+from dsd.scored import ended
+from dsd.study import Question, Study, study_of
 from dsd.trends import Trends, trends_of
 
 if TYPE_CHECKING:
@@ -102,14 +103,14 @@ def contents(
 def _part(lab: Lab, name: str, question: Question, columns: Sequence[str]) -> Part:
     from dsd.where import values
 
-    table, errors, study = scored_table(lab, name, question)
+    table, errors = ended(lab, name, question)
     table = table.reset_index(drop=True)
     population = lab.population(name)
     ranges = {}
     for column in columns or usual_columns(table):
         if len(table) >= FEWEST:
-            ranges[column] = best_range(values(table, column), errors, study.confidence)
-    curve = search_curve(errors, confidence=study.confidence)
+            ranges[column] = best_range(values(table, column), errors, question.confidence)
+    curve = search_curve(errors, confidence=question.confidence)
     return Part(name, table, errors, ranges, curve, _curves(population, table), _origin(population))
 
 
