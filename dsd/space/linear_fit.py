@@ -21,6 +21,8 @@ IntArray = NDArray[np.int64]
 WM = (1.5, 3.0)  # limits of wm in the paper's RegNet
 COARSE, FINE = 64, 25  # values of wm in the first grid, and around each of its best points
 SHIFTS = np.linspace(-0.6, 0.6, 49)  # log2 of w0 beside least squares: 8 stands for 4 to 12
+NARROW = 4  # quanta: where the least-squares line's stages may round to one width, and
+FAR = np.concatenate([SHIFTS, np.linspace(0.65, 5, 88)])  # a line that does not lies above it
 KEPT = 3  # grid points that are refined
 LIKELY = 100  # splits that are tried, of those that a grid of wm allows
 
@@ -108,7 +110,7 @@ class _Target:
 
 def _target(network: Stages, block: str, wm: Limits, q: int, groups: bool) -> _Target:
     depths, widths = network.d[0], network.w[0]
-    most = 2 * int(widths.max()) * wm[0] ** (len(depths) - 1)
+    most = 2 * max(2 * q, int(widths.max())) * wm[0] ** (len(depths) - 1)
     plain = np.repeat(q * np.arange(int(most / q) + 3)[:, None], len(depths), axis=1)
     built = _compatible(plain, network, block) if groups else plain
     return _Target(depths, widths, np.repeat(np.log2(widths), depths), built, wm, q)
@@ -140,13 +142,14 @@ def _exact(target: _Target) -> Fit | None:
 def _nearest(target: _Target) -> Fit | None:
     """The best line of the refined grid."""
     d, stages = len(target.logs), len(target.depths)
-    found = _best(target, *_coarse_splits(d, stages, target.wm), KEPT)
+    shifts = FAR if target.widths.min() <= NARROW * target.q else SHIFTS
+    found = _best(target, *_coarse_splits(d, stages, target.wm), KEPT, shifts)
     if not len(found):
         return None
     step = (target.wm[1] / target.wm[0]) ** (1 / (COARSE - 1))
     for row in found[:KEPT]:
         low, high = max(target.wm[0], row[1] / step), min(target.wm[1], row[1] * step)
-        finer = _best(target, *splits(d, stages, np.geomspace(low, high, FINE)), 1)
+        finer = _best(target, *splits(d, stages, np.geomspace(low, high, FINE)), 1, shifts)
         found = np.concatenate([found, finer])
     _, wm, w0, *ends = found[found[:, 0].argmin()].tolist()
     depths = np.asarray(np.diff(np.array(ends)), dtype=np.int64)
@@ -191,11 +194,13 @@ def splits(d: int, stages: int, wm: FloatArray) -> tuple[IntArray, FloatArray]:
     return ends[whole], wm[which[whole]]
 
 
-def _best(target: _Target, ends: IntArray, wm: FloatArray, count: int) -> FloatArray:
+def _best(
+    target: _Target, ends: IntArray, wm: FloatArray, count: int, shifts: FloatArray
+) -> FloatArray:
     """Rows (count, 3 + s + 1): e_fit, wm, w0 and the ends of the stages; the best lines.
 
     Only the likely splits are tried: those that least squares fits best, before rounding. For each
-    w0 goes around the least-squares one.
+    w0 goes by `shifts` (octaves) around the least-squares one.
     """
     blocks = np.diff(ends, axis=1).T  # (s, p), as all below
     total = np.diff(np.append(0, np.cumsum(target.logs))[ends], axis=1).T
@@ -203,7 +208,7 @@ def _best(target: _Target, ends: IntArray, wm: FloatArray, count: int) -> FloatA
     centre = (total - blocks * rise).sum(axis=0) / len(target.logs)
     unrounded = ((blocks * (centre + rise) - 2 * total) * (centre + rise)).sum(axis=0)
     order = np.argsort(unrounded, kind="stable")[:LIKELY]
-    w0 = np.exp2(centre[order, None] + SHIFTS)
+    w0 = np.exp2(centre[order, None] + shifts)
     parts = (x[:, order, None] for x in (blocks, total, np.exp2(rise)))
     errors = _errors(target, w0, *parts)
     best = errors.argmin(axis=1)

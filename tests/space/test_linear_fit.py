@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dsd.errors import UsageError
@@ -70,6 +70,9 @@ def test_drawn_regnets_are_fitted_exactly_at_any_stage_count(name) -> None:
     st.lists(st.tuples(st.integers(1, 12), st.integers(1, 60)), min_size=2, max_size=5),
     st.integers(0, 2**32),
 )
+@example([(1, 1)] * 4, 0)
+@example([(1, 1)] * 5, 0)
+@example([(2, 1), (3, 2), (1, 1)], 1)
 def test_no_random_line_is_much_better_and_e_fit_is_what_it_says(stages, seed) -> None:
     depths, eighths = zip(*stages, strict=True)
     widths = [8 * x for x in eighths]
