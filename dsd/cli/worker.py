@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 @click.option("--keep-weights", metavar="DIR",
               help="Keep the final weights of every network there.  [a selection's, in weights]",
               )  # fmt: skip
+@click.option("--deterministic", is_flag=True,
+              help="Only kernels that give the same bits every time; slower on a GPU.")  # fmt: skip
+@click.option("--compile", "compiled", is_flag=True,
+              help="Through torch.compile: pays from about five minutes a network on.",
+              )  # fmt: skip
+@click.option("--no-graphs", is_flag=True, help="No CUDA graphs: start every kernel by itself.")
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
@@ -43,6 +49,9 @@ def worker(
     max_attempts: int,
     checkpoints: str | None,
     keep_weights: str | None,
+    deterministic: bool,
+    compiled: bool,
+    no_graphs: bool,
     exit_when_empty: bool,
     parent: int | None,
     launched: str,
@@ -56,6 +65,7 @@ def worker(
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
+    from dsd.train.how import How
     from dsd.train.stop import stop_on_signals
     from dsd.train.weights import Keep
     from dsd.train.worker import work
@@ -75,7 +85,7 @@ def worker(
         ended = work(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
-            keep=keep, max_runs=max_runs,
+            keep=keep, how=How(not no_graphs, compiled, deterministic), max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
             say=click.echo, stop=stop,
         )  # fmt: skip

@@ -44,24 +44,25 @@ class Checkpoint:
         path = folder / f"{network}-{regime}-{seed:x}.pt"
         return cls(path, identity, say, time.monotonic())
 
-    def restore(self, session: Session) -> list[Epoch]:
-        """Put the session where the file left off; the epochs behind it, none without a file.
+    def read(self) -> Kept | None:
+        """What the file holds, None without one.
 
-        A file that cannot be read is said and removed: its run starts anew.
+        A file that cannot be read, or is another run's, is said and left out of account.
         """
         if not self.path.exists():
-            return []
+            return None
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
             if kept["identity"] != dict(self.identity):
                 raise ValueError("it belongs to another run")
-            epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
-            session.model.load_state_dict(kept["model"])
-            session.optimizer.load_state_dict(kept["optimizer"])
+            return Kept(kept, [Epoch(**epoch) for epoch in kept["epochs"]])
         except UNREADABLE as error:
-            self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
-            raise Unusable from None
-        return epochs
+            self.useless(error)
+            return None
+
+    def useless(self, error: BaseException) -> None:
+        """Say that the file does not help."""
+        self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
 
     def save(self, session: Session, epochs: Sequence[Epoch], at_once: bool = False) -> None:
         """Replace the file, whole or not at all, unless it is younger than EVERY_S seconds.
@@ -75,6 +76,8 @@ class Checkpoint:
             "epochs": [asdict(epoch) for epoch in epochs],
             "model": session.model.state_dict(),
             "optimizer": session.optimizer.state_dict(),
+            "memory_format": session.step.memory_format,
+            "device": session.step.device.type,
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +92,29 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint as it was read."""
+
+    state: Mapping[str, Any]
+    epochs: list[Epoch]
+
+    def memory_format(self, device: torch.device) -> str:
+        """The one that was chosen for this kind of device, "" where none was."""
+        same = self.state.get("device") == device.type
+        return str(self.state["memory_format"]) if same else ""
+
+    def put_into(self, session: Session) -> None:
+        """Put the session where it left off. Raises Unusable: the model may hold parts of it."""
+        try:
+            session.model.load_state_dict(self.state["model"])
+            session.optimizer.load_state_dict(self.state["optimizer"])
+        except UNREADABLE as error:
+            raise Unusable from error
+
+
 class Unusable(Exception):
-    """A checkpoint cannot be used; the model may hold parts of it and is to be built anew."""
+    """A checkpoint does not fit; the model may hold parts of it and is to be built anew."""
 
 
 def first_line(error: BaseException) -> str:

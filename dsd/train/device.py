@@ -31,8 +31,11 @@ def pick_device(gpu: int | None = None, cpu: bool = False) -> torch.device:
     return torch.device(f"cuda:{gpu}")
 
 
-def prepare(device: torch.device) -> None:
+def prepare(device: torch.device, deterministic: bool = False) -> None:
     """Settle what the process needs to train on the device.
+
+    On CUDA cuDNN measures which of its kernels are the fastest, unless only those are to be used
+    that give the same bits every time (which raise where there is none).
 
     On the CPU one thread a process: several such processes fill the cores, while threads of one
     process wait for each other as soon as anything else runs. torch imports what an optimiser needs
@@ -44,6 +47,10 @@ def prepare(device: torch.device) -> None:
         keep_freed_memory()
     else:
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
 
 def device_name(device: torch.device) -> str:

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import Dataset
 from dsd.train.device import device_name, prepare, provenance
 from dsd.train.heartbeat import heartbeat
+from dsd.train.how import How
 from dsd.train.loop import Diverged, Epoch, Session, Stopped
 from dsd.train.patience import patiently
 from dsd.train.seeds import run_seed
@@ -33,6 +34,7 @@ from dsd.train.weights import Keep
 POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
 SLOW_EPOCH_S = 30.0  # an epoch that takes longer is worth a line of its own
 NO_WEIGHTS = Keep()
+AS_USUAL = How()
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -43,6 +45,7 @@ def work(
     device: torch.device,
     checkpoints: Path | None = None,
     keep: Keep = NO_WEIGHTS,
+    how: How = AS_USUAL,
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -64,11 +67,11 @@ def work(
     stop = stop or Stop()
     source = Source(store, folder, populations, say)
     source.populations(required=True)
-    prepare(device)
+    prepare(device, how.deterministic)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, device_name(device), launched)
-    origin = provenance(device)
-    worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin)
+    origin = {**provenance(device), **how.asked()}
+    worker = Worker(store, source, device, checkpoints, keep, how, lease_s, say, stop, origin)
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
     idle_s = 0.0
@@ -103,6 +106,7 @@ class Worker:
     device: torch.device
     checkpoints: Path | None
     keep: Keep
+    how: How
     lease_s: float
     say: Callable[[str], None]
     stop: Stop
@@ -114,6 +118,7 @@ class Worker:
         with heartbeat(
             lambda: queue.beat(self.store, claim, self.lease_s), self.lease_s / 3
         ) as lost:
+            chosen: dict[str, str] = {}  # how this network is trained here
             try:
                 regime = Regime.from_text(claim.regime_text, claim.regime_name)
                 dataset = self.source.dataset(regime, self.device)
@@ -121,13 +126,13 @@ class Worker:
                 queue.release(self.store, claim)
                 raise
             try:
-                errors, kept = self.train(claim, regime, dataset, lost)
+                errors, kept = self.train(claim, regime, dataset, lost, chosen)
             except Stopped:
                 return self.leave(claim, lost)
             except DatabaseUnavailable:
                 raise
             except Diverged as error:
-                return self.diverged(claim, regime, dataset, error)
+                return self.diverged(claim, regime, dataset, chosen, error)
             except Exception as error:
                 self.forget(claim, regime)
                 return self.failed(claim, error)
@@ -137,18 +142,21 @@ class Worker:
             seconds = time.perf_counter() - begin
             self.say(f"{claim.label}: error {errors[-1]:.1f}% ({seconds:.1f} s)")
             last, lowest = errors[-1], min(errors)
-            return self.finish(claim, regime, dataset, "done", last, lowest, kept)
+            return self.finish(claim, regime, dataset, chosen, "done", last, lowest, kept)
 
     def train(
-        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
-    ) -> tuple[list[float], Path | None]:
+        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,
+        chosen: dict[str, str],
+    ) -> tuple[list[float], Path | None]:  # fmt: skip
         """Train the network, from its checkpoint if it has one.
 
-        Returns the test errors in percent, and the file of its weights if they are kept.
+        Returns the test errors in percent, and the file of its weights if they are kept; `chosen`
+        gets what was chosen for it on this device.
         """
         checkpoint = self.checkpoint(claim, regime)
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
         epochs: list[Epoch] = []
+        chosen.update(session.chosen)
         for epoch in session.epochs(done):
             self.record(claim, epoch, lost)
             epochs.append(epoch)
@@ -161,6 +169,7 @@ class Worker:
             if epoch.seconds > SLOW_EPOCH_S:
                 of = f"epoch {epoch.epoch}/{regime.train.epochs}"
                 self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
+        chosen.update(session.chosen)  # a graph may have been refused
         errors = [epoch.test_error for epoch in epochs]
         return errors, self.keep.weights(claim, session.model, errors[-1], self.say)
 
@@ -176,14 +185,20 @@ class Worker:
         def stopped() -> bool:
             return lost.is_set() or self.stop.at_once
 
-        session = Session.start(model, regime, dataset, self.device, seed, stopped)
+        kept = checkpoint.read() if checkpoint else None
+        chosen = kept.memory_format(self.device) if kept else ""
+        how = replace(self.how, memory_format=chosen or self.how.memory_format)
+        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, self.say)
+        if checkpoint is None or kept is None:
+            return session, []
         try:
-            done = checkpoint.restore(session) if checkpoint else []
-        except Unusable:  # what it left in the model must not be trained on
+            kept.put_into(session)
+        except Unusable as error:  # what it left in the model must not be trained on
+            checkpoint.useless(error.__cause__ or error)
             return self.session(claim, regime, dataset, lost, None)
-        if done:
-            self.say(f"{claim.label}: goes on after epoch {done[-1].epoch}")
-        return session, done
+        if kept.epochs:
+            self.say(f"{claim.label}: goes on after epoch {kept.epochs[-1].epoch}")
+        return session, kept.epochs
 
     def checkpoint(self, claim: Claim, regime: Regime) -> Checkpoint | None:
         """Where this run's training is kept between epochs."""
@@ -205,12 +220,13 @@ class Worker:
             raise Stopped
 
     def finish(
-        self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float,
-        lowest: float, weights: Path | None = None,
+        self, claim: Claim, regime: Regime, dataset: Dataset, chosen: dict[str, str], state: str,
+        last: float, lowest: float, weights: Path | None = None,
     ) -> bool:  # fmt: skip
         """Store a result and where it comes from; False if the lease was lost meanwhile."""
         origin = {
             **self.origin,
+            **chosen,
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
@@ -227,11 +243,14 @@ class Worker:
             weights.unlink(missing_ok=True)  # no run's result says that they are its own
         return kept
 
-    def diverged(self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged) -> bool:
+    def diverged(
+        self, claim: Claim, regime: Regime, dataset: Dataset, chosen: dict[str, str],
+        error: Diverged,
+    ) -> bool:  # fmt: skip
         """A network that diverged is one at chance level: to drop it would flatter its space."""
         chance = 100 * (1 - 1 / regime.classes)
         self.say(f"{claim.label}: diverged, recorded at chance level {chance:g}%: {error}")
-        return self.finish(claim, regime, dataset, "diverged", chance, chance)
+        return self.finish(claim, regime, dataset, chosen, "diverged", chance, chance)
 
     def failed(self, claim: Claim, error: Exception) -> bool:
         """Record what went wrong. Raises DsdError where it leaves the device unusable."""

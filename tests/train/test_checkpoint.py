@@ -70,9 +70,13 @@ def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said):
     part = [first.epoch(0), first.epoch(1)]
     checkpoint(tmp_path / "new", said).save(first, part)
     second = session()
-    done = checkpoint(tmp_path / "new", said).restore(second)
-    assert done == part
-    assert facts(list(second.epochs(done))) == facts(whole)
+    kept = checkpoint(tmp_path / "new", said).read()
+    assert kept
+    assert kept.epochs == part
+    assert kept.memory_format(CPU) == "channels_last"
+    assert kept.memory_format(torch.device("cuda:0")) == "", "that is another question there"
+    kept.put_into(second)
+    assert facts(list(second.epochs(kept.epochs))) == facts(whole)
     for name, value in twin.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
     assert not said.lines
@@ -89,9 +93,21 @@ def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         path.write_bytes(b"" if spoil == "empty" else b"hello")
-    with pytest.raises(Unusable):
-        checkpoint(tmp_path, said).restore(session())
+    assert checkpoint(tmp_path, said).read() is None
     assert "Starting anew" in said.lines[0]
+
+
+def test_weights_that_do_not_fit_are_told_apart(tmp_path, said):
+    saved = session()
+    own = checkpoint(tmp_path, said)
+    own.save(saved, [saved.epoch(0)])
+    state = torch.load(own.path, weights_only=True)
+    state["model"].popitem()
+    torch.save(state, own.path)
+    kept = own.read()
+    assert kept
+    with pytest.raises(Unusable):
+        kept.put_into(session())
 
 
 def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):

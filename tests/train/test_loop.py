@@ -12,7 +12,7 @@ from torch import nn
 from dsd.net.build import build
 from dsd.regime import Recipe
 from dsd.train.data import Dataset, load
-from dsd.train.evaluate import evaluate, precise_bn
+from dsd.train.evaluate import PreciseBN, Tally, evaluate
 from dsd.train.images import Images
 from dsd.train.loop import Diverged, Session, Stopped, train
 from dsd.train.schedule import learning_rate
@@ -114,8 +114,8 @@ def test_errors_are_counted_as_torch_counts_them():
     logits = torch.randn(300, 10, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(300) % 10
     batches = zip(logits.split(128), labels.split(128), strict=True)
-    model = nn.Dropout()
-    loss, error, error5 = evaluate(model, lambda x: x, batches, CPU).means()
+    model, tally = nn.Dropout(), Tally.on(CPU)
+    loss, error, error5 = evaluate(model, tally.scored(lambda x: x), batches, tally).means()
     assert not model.training
     assert loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     right = [labels[:, None] == logits.argsort(1, descending=True)[:, :k] for k in (1, 5)]
@@ -125,7 +125,9 @@ def test_errors_are_counted_as_torch_counts_them():
 
 def test_fewer_than_five_classes_have_no_fifth_guess():
     batches = [(torch.eye(3), torch.tensor([0, 1, 0]))]
-    loss, error, error5 = evaluate(nn.Identity(), lambda x: x, batches, CPU).means()
+    tally = Tally.on(CPU)
+    found = evaluate(nn.Identity(), tally.scored(lambda x: x), batches, tally)
+    loss, error, error5 = found.means()
     assert error == pytest.approx(100 / 3)
     assert error5 == 0
     assert math.isfinite(loss)
@@ -135,7 +137,8 @@ def test_precise_bn_is_the_plain_average_over_batches():
     norm = nn.BatchNorm2d(3)
     norm.running_mean += 100
     batches = [torch.randn(16, 3, 4, 4) * i + i for i in range(1, 5)]
-    precise_bn(norm, norm, batches)
+    precise = PreciseBN(norm)
+    precise.settle(precise.scored(norm), ((batch, batch) for batch in batches))
     means = torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0)
     variances = torch.stack([b.transpose(0, 1).flatten(1).var(1) for b in batches]).mean(0)
     assert torch.allclose(norm.running_mean, means, rtol=1e-5, atol=1e-5)
@@ -178,7 +181,12 @@ def test_augmentation_is_drawn_anew_every_epoch():
     regime = make_regime(augment={"crop": "pad"})
     session = Session.start(build(small_arch()), regime, data, CPU, 0, lambda: False)
     first, again, later = (
-        torch.cat([x.sum((1, 2, 3)) for x, _ in session.training_batches("order", epoch)])
+        torch.cat(
+            [
+                session.step.prepared(x).sum((1, 2, 3))
+                for x, _ in session.training_batches("order", epoch)
+            ]
+        )
         for epoch in (0, 0, 1)
     )
     assert torch.equal(first, again)

@@ -23,7 +23,7 @@ from dsd.store.populations import save_sample
 from dsd.store.results import frame
 from dsd.store.runs import one_run
 from dsd.train.data import load
-from dsd.train.evaluate import evaluate
+from dsd.train.evaluate import Tally, evaluate
 from dsd.train.formats import write
 from dsd.train.weights import Keep, trained
 from dsd.train.worker import work
@@ -81,7 +81,8 @@ def test_the_kept_network_has_the_error_that_is_recorded(run, tmp_path):
         for images, labels in dataset.test.batches(200)
     )
     module = net.module()
-    found = evaluate(module, module, batches, CPU).means()[1]
+    tally = Tally.on(CPU)
+    found = evaluate(module, tally.scored(module), batches, tally).means()[1]
     assert found == pytest.approx(run["error_last"])
 
 
