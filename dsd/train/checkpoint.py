@@ -109,8 +109,20 @@ class Kept:
         try:
             session.model.load_state_dict(self.state["model"])
             session.optimizer.load_state_dict(self.state["optimizer"])
+            _laid_out(session.optimizer)
         except UNREADABLE as error:
             raise Unusable from error
+
+
+def _laid_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay momentum out in memory as its weights are, which another device may have laid otherwise.
+
+    The fused step on CUDA takes nothing else.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
 
 
 class Unusable(Exception):

@@ -22,6 +22,7 @@ from dsd.store.schema import Epoch, Run
 from dsd.train import checkpoint as module
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import load
+from dsd.train.how import How
 from dsd.train.loop import Session
 from dsd.train.stop import Stop
 from dsd.train.worker import work
@@ -49,10 +50,11 @@ def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY_S", 0.0)
 
 
-def session() -> Session:
+def session(how: How | None = None) -> Session:
     torch.manual_seed(1)
     model = build(small_arch(8))
-    return Session.start(model, REGIME, load(REGIME, Path("."), CPU), CPU, 3, lambda: False)
+    data = load(REGIME, Path("."), CPU)
+    return Session.start(model, REGIME, data, CPU, 3, lambda: False, how or How())
 
 
 def checkpoint(folder: Path, said: Any) -> Checkpoint:
@@ -95,6 +97,18 @@ def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
         path.write_bytes(b"" if spoil == "empty" else b"hello")
     assert checkpoint(tmp_path, said).read() is None
     assert "Starting anew" in said.lines[0]
+
+
+def test_momentum_is_laid_out_as_the_weights_are(tmp_path, said):
+    saved, own = session(), checkpoint(tmp_path, said)
+    own.save(saved, [saved.epoch(0)])
+    kept = own.read()
+    assert kept
+    rest = session(How(memory_format="contiguous"))
+    kept.put_into(rest)
+    for weight, state in rest.optimizer.state.items():
+        assert state["momentum_buffer"].stride() == weight.stride()
+    assert [epoch.epoch for epoch in rest.epochs(kept.epochs)] == [1, 2, 3, 4, 5]
 
 
 def test_weights_that_do_not_fit_are_told_apart(tmp_path, said):
