@@ -26,7 +26,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
 class Checkpoint:
     """The file of one run; `identity` says which run, and a file of another is never used.
 
-    It holds the weights, the optimiser and every epoch so far. Randomness needs no place in it: it
+    It holds the weights, their average if the regime asks for one, the optimiser and every epoch so
+    far. Randomness needs no place in it: it
     is derived from the run's seed and the epoch (see `dsd.train.seeds`).
     """
 
@@ -58,6 +59,8 @@ class Checkpoint:
             epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
             session.model.load_state_dict(kept["model"])
             session.optimizer.load_state_dict(kept["optimizer"])
+            if session.average:
+                session.average.network.load_state_dict(kept["average"])
         except UNREADABLE as error:
             self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
             raise Unusable from None
@@ -76,6 +79,8 @@ class Checkpoint:
             "model": session.model.state_dict(),
             "optimizer": session.optimizer.state_dict(),
         }
+        if session.average:
+            state["average"] = session.average.network.state_dict()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda file: torch.save(state, file))

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from dsd.errors import DsdError
 from dsd.regime import Regime
 from dsd.train.augment import Normalization, augmented
+from dsd.train.average import Average
 from dsd.train.data import Dataset
 from dsd.train.evaluate import Tally, evaluate, precise_bn
+from dsd.train.optimizer import sgd
 from dsd.train.schedule import learning_rate
 from dsd.train.seeds import derive
 
@@ -60,9 +63,9 @@ def train(
 ) -> Iterator[Epoch]:
     """Train under the regime's recipe (RegNet, section 3) and yield every epoch's outcome.
 
-    SGD with Nesterov momentum; the weight decay is on every parameter, BN's included, and the last
-    incomplete batch is dropped, as in pycls. The model is moved to the device and changed. The same
-    model, seed and kind of device give the same numbers (on the CPU with one thread, to the bit).
+    SGD with Nesterov momentum; the last incomplete batch is dropped, as in pycls. The model is
+    moved to the device and changed. The same model, seed and kind of device give the same numbers
+    (on the CPU with one thread, to the bit).
     Raises Diverged, Stopped (asked through `stopped` before every step), and what the model raises.
     """
     yield from Session.start(model, regime, dataset, device, seed, stopped).epochs()
@@ -80,6 +83,7 @@ class Session:
     stopped: Callable[[], bool]
     optimizer: torch.optim.Optimizer
     normalization: Normalization
+    average: Average | None = None
 
     @classmethod
     def start(
@@ -91,7 +95,13 @@ class Session:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         normalization = Normalization.of(regime.augment, device)
-        return cls(model, regime, dataset, device, seed, stopped, sgd(model, regime), normalization)
+        optimizer, average = sgd(model, regime), Average.of(model, regime.train.ema)
+        return cls(model, regime, dataset, device, seed, stopped, optimizer, normalization, average)
+
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose errors and weights count: the averaged one, if there is one."""
+        return self.average.network if self.average else self.model
 
     def epochs(self, done: Sequence[Epoch] = ()) -> Iterator[Epoch]:
         """Every epoch's outcome; those `done` in an earlier session first, as they were."""
@@ -106,6 +116,8 @@ class Session:
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {index + 1}.")
         trained = time.perf_counter()
+        if self.average and index < self.regime.train.warmup_epochs:
+            self.average.restart()
         test_loss, test_error, test_error5 = self.test_pass(index).means()
         if not math.isfinite(test_loss):
             raise Diverged(f"the test loss is {test_loss} after epoch {index + 1}.")
@@ -127,18 +139,21 @@ class Session:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
+            if self.average:
+                self.average.step()
             tally.add(loss, logits, labels)
         return tally
 
     def test_pass(self, index: int) -> Tally:
-        """Precise BN where the regime asks for it, then the test split."""
+        """Precise BN where the regime asks for it, then the test split, of the tested network."""
+        forward = partial(self.forward, model=self.tested)
         wanted = min(self.steps, self.regime.train.precise_bn_images // self.batch)
         if wanted:
             seen = itertools.islice(self.training_batches("precise-bn", index), wanted)
-            precise_bn(self.model, self.forward, (images for images, _ in seen))
+            precise_bn(self.tested, forward, (images for images, _ in seen))
         batches = self.dataset.test.batches(TEST_BATCH)
         ready = ((self.placed(self.normalization(images)), labels) for images, labels in batches)
-        return evaluate(self.model, self.forward, ready, self.device)
+        return evaluate(self.tested, forward, ready, self.device)
 
     def training_batches(self, stream: str, index: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented, normalised batches; every epoch's randomness is its own."""
@@ -150,12 +165,12 @@ class Session:
                 images = augmented(images, regime.augment, regime.resolution, generator)
             yield self.placed(self.normalization(images, generator)), labels
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, computed in the regime's precision."""
+    def forward(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
+        """Logits of the trained network or another, computed in the regime's precision."""
         with torch.autocast(
             self.device.type, torch.bfloat16, self.regime.train.precision == "bf16"
         ):
-            logits: Tensor = self.model(images)
+            logits: Tensor = (self.model if model is None else model)(images)
         return logits
 
     def placed(self, images: Tensor) -> Tensor:
@@ -176,15 +191,6 @@ class Session:
     def steps(self) -> int:
         """Steps an epoch."""
         return len(self.dataset.train) // self.batch
-
-
-def sgd(model: nn.Module, regime: Regime) -> torch.optim.Optimizer:
-    """One kernel for all parameters where the device has it (5% of a step on the CPU)."""
-    recipe = regime.train
-    return torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

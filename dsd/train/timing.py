@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from dsd.net.arch import Arch
 from dsd.net.build import build
 from dsd.regime import Regime
-from dsd.train.loop import memory_format, sgd
+from dsd.train.loop import memory_format
+from dsd.train.optimizer import sgd
 from dsd.train.worker import is_out_of_memory
 
 WARM_UP = 2  # steps at least, and a quarter of the measuring time
