@@ -92,7 +92,7 @@ class Regime:
     @cached_property
     def values(self) -> dict[str, Any]:
         """Every key with its value as plain data, also those that the text leaves out."""
-        data: dict[str, Any] = _plain(self)
+        data: dict[str, Any] = json.loads(json.dumps(_plain(self), sort_keys=True))
         del data["name"]
         return data
 

@@ -18,6 +18,7 @@ from dsd.regime import Regime
 from dsd.train.augment import Normalization, augmented
 from dsd.train.average import Average
 from dsd.train.data import Dataset
+from dsd.train.device import peak_memory
 from dsd.train.evaluate import Tally, evaluate, precise_bn
 from dsd.train.optimizer import sgd
 from dsd.train.schedule import learning_rate
@@ -31,7 +32,7 @@ class Epoch:
     """One pass over the training images and the test after it; errors in percent.
 
     `seconds` covers all of it, `images_per_s` the training pass alone, `lr` is the last step's,
-    `peak_memory` in bytes is the most held so far on a GPU; on the CPU, what the process holds now.
+    `peak_memory` in bytes is the most held so far on a CUDA device, else what is held now.
     """
 
     epoch: int
@@ -196,12 +197,3 @@ class Session:
 def memory_format(device: torch.device) -> torch.memory_format:
     """channels_last on the CPU, where it always pays; on a GPU grouped convolutions lose by it."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: most allocated on this GPU since the network began, or held by this process now."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dsd.net.arch import Arch
 from dsd.net.build import build
 from dsd.regime import Regime
+from dsd.train.device import synchronize
 from dsd.train.loop import memory_format
 from dsd.train.optimizer import sgd
 from dsd.train.worker import is_out_of_memory
@@ -125,17 +126,12 @@ def _times(
     found: list[float] = []
     end = time.perf_counter() + seconds
     while len(found) < least or (time.perf_counter() < end and len(found) < MOST):
-        _wait(device)
+        synchronize(device)
         begin = time.perf_counter()
         step()
-        _wait(device)
+        synchronize(device)
         found.append(1e3 * (time.perf_counter() - begin))
     return found
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @dataclass(frozen=True)
