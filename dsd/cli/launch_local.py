@@ -101,11 +101,10 @@ def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
 
 
 def _gpus(given: str) -> list[int]:
-    import torch
-
     from dsd.errors import DsdError, UsageError
+    from dsd.train.device import gpus
 
-    there = torch.cuda.device_count()
+    there = len(gpus())
     if not there:
         raise DsdError("No GPU that torch can use on this machine; --cpu trains on its cores.")
     if given == "all":

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--gpu", type=click.IntRange(0), metavar="K", help="Train on CUDA device K.")
+@click.option(
+    "--gpu",
+    type=click.IntRange(0),
+    metavar="K",
+    help="Train on GPU K (CUDA, ROCm; 0: Apple's MPS).",
+)
 @click.option("--cpu", is_flag=True, help="Train on one CPU core.")
 @click.option("--space", "references", multiple=True, metavar="POPULATION",
               help="Only these populations (space[@regime][#seed]); repeatable.")  # fmt: skip

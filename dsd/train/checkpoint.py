@@ -26,7 +26,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
 class Checkpoint:
     """The file of one run; `identity` says which run, and a file of another is never used.
 
-    It holds the weights, the optimiser and every epoch so far. Randomness needs no place in it: it
+    It holds the weights, their average if the regime asks for one, the optimiser and every epoch so
+    far. Randomness needs no place in it: it
     is derived from the run's seed and the epoch (see `dsd.train.seeds`).
     """
 
@@ -79,6 +80,8 @@ class Checkpoint:
             "memory_format": session.step.memory_format,
             "device": session.step.device.type,
         }
+        if session.step.average:
+            state["average"] = session.step.average.network.state_dict()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda file: torch.save(state, file))
@@ -110,6 +113,8 @@ class Kept:
             session.model.load_state_dict(self.state["model"])
             session.optimizer.load_state_dict(self.state["optimizer"])
             _laid_out(session.optimizer)
+            if session.step.average:
+                session.step.average.network.load_state_dict(self.state["average"])
         except UNREADABLE as error:
             raise Unusable from error
 

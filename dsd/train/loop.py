@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dsd.errors import DsdError
 from dsd.regime import Regime
 from dsd.train.data import Dataset
+from dsd.train.device import peak_memory
 from dsd.train.evaluate import OnBatch, PreciseBN, Tally, evaluate
 from dsd.train.how import How
 from dsd.train.probe import fastest
@@ -64,9 +65,9 @@ def train(
 ) -> Iterator[Epoch]:
     """Train under the regime's recipe (RegNet, section 3) and yield every epoch's outcome.
 
-    SGD with Nesterov momentum; the weight decay is on every parameter, BN's included, and the last
-    incomplete batch is dropped, as in pycls. The model is moved to the device and changed. The same
-    model, seed and kind of device give the same numbers (on the CPU with one thread, to the bit).
+    SGD with Nesterov momentum; the last incomplete batch is dropped, as in pycls. The model is
+    moved to the device and changed. The same model, seed and kind of device give the same numbers
+    (on the CPU with one thread, to the bit).
     Raises Diverged, Stopped (asked through `stopped` before every step), and what the model raises.
     """
     yield from Session.start(model, regime, dataset, device, seed, stopped, how).epochs()
@@ -99,7 +100,7 @@ class Session:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         step = Step.of(model, regime, device, chosen, not dataset.train.augmented, how.compiled)
-        precise_bn = PreciseBN(model)
+        precise_bn = PreciseBN(step.tested)
         passes: list[OnBatch] = [
             step.train,
             precise_bn.scored(step.as_trained),
@@ -115,6 +116,11 @@ class Session:
     def model(self) -> nn.Module:
         """The network itself."""
         return self.step.model
+
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose errors and weights count: the averaged one, if there is one."""
+        return self.step.tested
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -143,6 +149,8 @@ class Session:
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {index + 1}.")
         trained = time.perf_counter()
+        if self.step.average and index < self.step.regime.train.warmup_epochs:
+            self.step.average.restart()
         test_loss, test_error, test_error5 = self.test_pass(index).means()
         if not math.isfinite(test_loss):
             raise Diverged(f"the test loss is {test_loss} after epoch {index + 1}.")
@@ -163,13 +171,13 @@ class Session:
         return tally
 
     def test_pass(self, index: int) -> Tally:
-        """Precise BN where the regime asks for it, then the test split."""
+        """Precise BN where the regime asks for it, then the test split, of the tested network."""
         wanted = min(self.steps, self.step.regime.train.precise_bn_images // self.batch)
         if wanted:
             seen = itertools.islice(self.training_batches("precise-bn", index), wanted)
             self.precise_bn.settle(self.on_settling, seen)
         batches = self.dataset.test.batches(TEST_BATCH)
-        return evaluate(self.model, self.on_testing, batches, self.step.tally)
+        return evaluate(self.tested, self.on_testing, batches, self.step.tally)
 
     def training_batches(self, stream: str, index: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled uint8 batches, still to be augmented; every epoch's randomness is its own."""
@@ -189,12 +197,3 @@ class Session:
     def steps(self) -> int:
         """Steps an epoch."""
         return len(self.dataset.train) // self.batch
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: most allocated on this GPU since the network began, or held by this process now."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from dsd.regime import Regime
+from dsd.train.device import synchronize
 from dsd.train.how import FORMATS, How
 from dsd.train.replay import WARM_UP, Replayed
 from dsd.train.step import Step
@@ -58,17 +59,9 @@ def _seconds(
 
 
 def _timed(action: Callable[[], None], device: torch.device, times: int) -> float:
-    wait(device)
+    synchronize(device)
     begin = time.perf_counter()
     for _ in range(times):
         action()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - begin
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

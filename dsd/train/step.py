@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from dsd.regime import Regime
 from dsd.train.augment import Normalization, augmented
+from dsd.train.average import Average
 from dsd.train.evaluate import Tally
 from dsd.train.how import FORMATS
+from dsd.train.optimizer import sgd
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Step:
 
     model: nn.Module
     call: Callable[[Tensor], Tensor]
+    average: Average | None
     regime: Regime
     device: torch.device
     memory_format: str
@@ -35,6 +38,11 @@ class Step:
     tally: Tally
     rate: Tensor | None
 
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose errors and weights count: the averaged one, if there is one."""
+        return self.average.network if self.average else self.model
+
     @classmethod
     def of(
         cls, model: nn.Module, regime: Regime, device: torch.device, memory_format: str,
@@ -44,7 +52,8 @@ class Step:
         model = model.to(device).to(memory_format=FORMATS[memory_format])
         rate = torch.tensor(regime.train.lr, device=device) if device.type == "cuda" else None
         return cls(
-            model, torch.compile(model, dynamic=False) if compiled else model, regime, device,
+            model, torch.compile(model, dynamic=False) if compiled else model,
+            Average.of(model, regime.train.ema), regime, device,
             memory_format, augments, sgd(model, regime, rate),
             Normalization.of(regime.augment, device), torch.Generator(device),
             Tally.on(device), rate,
@@ -58,15 +67,17 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        if self.average:
+            self.average.step()
         self.tally.add(loss, logits, labels)
 
     def as_trained(self, images: Tensor) -> Tensor:
-        """Logits of uint8 images that are augmented as in training."""
-        return self.forward(self.prepared(images))
+        """Logits of the tested network, of uint8 images that are augmented as in training."""
+        return self.forward(self.prepared(images), tested=True)
 
     def as_tested(self, images: Tensor) -> Tensor:
-        """Logits of uint8 images as they are."""
-        return self.forward(self.placed(self.normalization(images)))
+        """Logits of the tested network, of uint8 images as they are."""
+        return self.forward(self.placed(self.normalization(images)), tested=True)
 
     def prepared(self, images: Tensor) -> Tensor:
         """Training images as the network sees them, by the generator's next numbers."""
@@ -79,11 +90,13 @@ class Step:
         """Images in the model's memory format."""
         return images.contiguous(memory_format=FORMATS[self.memory_format])
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, computed in the regime's precision."""
+    def forward(self, images: Tensor, tested: bool = False) -> Tensor:
+        """Logits of the trained or the tested network, computed in the regime's precision."""
+        network = self.average.network if tested and self.average else self.call
         bf16 = self.regime.train.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, bf16):
-            return self.call(images)
+            logits: Tensor = network(images)
+        return logits
 
     def set_rate(self, rate: float) -> None:
         """Put a learning rate into the optimiser, without waiting for the device."""
@@ -91,12 +104,3 @@ class Step:
             self.rate.fill_(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self.rate is None else self.rate
-
-
-def sgd(model: nn.Module, regime: Regime, rate: Tensor | None = None) -> torch.optim.Optimizer:
-    """One kernel for all parameters where the device has it (5% of a step on the CPU)."""
-    recipe = regime.train
-    return torch.optim.SGD(
-        model.parameters(), recipe.lr if rate is None else rate, recipe.momentum,
-        nesterov=recipe.nesterov, weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip

@@ -15,8 +15,9 @@ from torch import Tensor
 from dsd.net.arch import Arch
 from dsd.net.build import build
 from dsd.regime import Regime
+from dsd.train.device import synchronize
 from dsd.train.how import How
-from dsd.train.probe import fastest, wait
+from dsd.train.probe import fastest
 from dsd.train.step import Step
 from dsd.train.worker import is_out_of_memory
 
@@ -120,10 +121,10 @@ def _times(
     found: list[float] = []
     end = time.perf_counter() + seconds
     while len(found) < least or (time.perf_counter() < end and len(found) < MOST):
-        wait(device)
+        synchronize(device)
         begin = time.perf_counter()
         step()
-        wait(device)
+        synchronize(device)
         found.append(1e3 * (time.perf_counter() - begin))
     return found
 

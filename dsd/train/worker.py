@@ -171,7 +171,7 @@ class Worker:
                 self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
         chosen.update(session.chosen)  # a graph may have been refused
         errors = [epoch.test_error for epoch in epochs]
-        return errors, self.keep.weights(claim, session.model, errors[-1], self.say)
+        return errors, self.keep.weights(claim, session.tested, errors[-1], self.say)
 
     def session(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,

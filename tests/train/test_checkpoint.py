@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import select
 
 from dsd.net.build import build
+from dsd.regime import Regime
 from dsd.store.engine import Store, open_store, reading
 from dsd.store.results import frame
 from dsd.store.schema import Epoch, Run
@@ -34,6 +35,10 @@ REGIME = make_regime(
     train={"epochs": 5, "batch": 500, "precise_bn_images": 1000},
     augment={"crop": "pad", "pad": 2},
 )
+AVERAGED = make_regime(
+    train={"epochs": 5, "batch": 500, "ema": 0.9, "warmup_epochs": 1.0, "bn_weight_decay": False},
+    augment={"crop": "pad", "pad": 2},
+)
 WORKER = """
 import sys; from pathlib import Path; import torch
 from dsd.store.engine import open_store
@@ -50,11 +55,11 @@ def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY_S", 0.0)
 
 
-def session(how: How | None = None) -> Session:
+def session(regime: Regime = REGIME, how: How | None = None) -> Session:
     torch.manual_seed(1)
     model = build(small_arch(8))
-    data = load(REGIME, Path("."), CPU)
-    return Session.start(model, REGIME, data, CPU, 3, lambda: False, how or How())
+    data = load(regime, Path("."), CPU)
+    return Session.start(model, regime, data, CPU, 3, lambda: False, how or How())
 
 
 def checkpoint(folder: Path, said: Any) -> Checkpoint:
@@ -65,13 +70,14 @@ def facts(epochs: list[Any]) -> list[dict[str, Any]]:
     return [{key: asdict(epoch)[key] for key in SAME} for epoch in epochs]
 
 
-def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said):
-    twin = session()
+@pytest.mark.parametrize("regime", [REGIME, AVERAGED], ids=["plain", "averaged"])
+def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said, regime):
+    twin = session(regime)
     whole = list(twin.epochs())
-    first = session()
+    first = session(regime)
     part = [first.epoch(0), first.epoch(1)]
     checkpoint(tmp_path / "new", said).save(first, part)
-    second = session()
+    second = session(regime)
     kept = checkpoint(tmp_path / "new", said).read()
     assert kept
     assert kept.epochs == part
@@ -79,9 +85,29 @@ def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said):
     assert kept.memory_format(torch.device("cuda:0")) == "", "that is another question there"
     kept.put_into(second)
     assert facts(list(second.epochs(kept.epochs))) == facts(whole)
-    for name, value in twin.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+    for ours, theirs in ((twin.model, second.model), (twin.tested, second.tested)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
     assert not said.lines
+
+
+def test_a_file_written_before_there_was_an_average_serves_where_none_is_asked_for(tmp_path, said):
+    first, kept = session(), checkpoint(tmp_path, said)
+    part = [first.epoch(0)]
+    optimizer = torch.optim.SGD(first.model.parameters(), 0.1, 0.9, nesterov=True, fused=True)
+    optimizer.load_state_dict(first.optimizer.state_dict())  # one group, in the model's order
+    old = {"identity": {"network": "net", "regime": "regime", "seed": 3, "format": 1},
+           "epochs": [asdict(epoch) for epoch in part], "model": first.model.state_dict(),
+           "optimizer": optimizer.state_dict()}  # fmt: skip
+    torch.save(old, kept.path)
+    second = session()
+    read = kept.read()
+    assert read
+    read.put_into(second)
+    assert read.epochs == part
+    assert facts([second.epoch(1)]) == facts([first.epoch(1)])
+    with pytest.raises(Unusable):
+        read.put_into(session(AVERAGED))
 
 
 @pytest.mark.parametrize("spoil", ["short", "empty", "other", "text"])
@@ -104,7 +130,7 @@ def test_momentum_is_laid_out_as_the_weights_are(tmp_path, said):
     own.save(saved, [saved.epoch(0)])
     kept = own.read()
     assert kept
-    rest = session(How(memory_format="contiguous"))
+    rest = session(how=How(memory_format="contiguous"))
     kept.put_into(rest)
     for weight, state in rest.optimizer.state.items():
         assert state["momentum_buffer"].stride() == weight.stride()
@@ -138,9 +164,9 @@ def finish(store: Store, folder: Path, said: Any, **given: Any) -> int:
     return work(store, checkpoints=folder, **{**settings, **given})
 
 
-def twin_of(tmp_path: Path, said: Any, width: int = 8) -> dict[str, Any]:
+def twin_of(tmp_path: Path, said: Any, regime: Regime = REGIME) -> dict[str, Any]:
     store = open_store(str(tmp_path / "twin.db"))
-    fill(store, [small_arch(width)], REGIME)
+    fill(store, [small_arch(8)], regime)
     finish(store, tmp_path / "unused", said)
     return outcome(store)
 
@@ -199,10 +225,12 @@ def test_where_no_checkpoint_can_be_written_training_goes_on(store, tmp_path, sa
     assert frame(store).state.tolist() == ["done"]
 
 
-def killed_and_taken_up(folder: Path, said: Any, rng: random.Random) -> tuple[Any, bool]:
+def killed_and_taken_up(
+    folder: Path, said: Any, rng: random.Random, regime: Regime = REGIME
+) -> tuple[Any, bool]:
     """A worker killed at a random moment and its successor: the outcome, and if it went on."""
     store = open_store(str(folder / "dsd.db"))
-    fill(store, [small_arch(8)], REGIME)
+    fill(store, [small_arch(8)], regime)
     given = [str(store.url.database), str(folder / "checkpoints")]
     worker = subprocess.Popen([sys.executable, "-c", WORKER, *given], stdout=subprocess.DEVNULL)
     while frame(store).state.tolist() == ["queued"]:
@@ -218,6 +246,12 @@ def killed_and_taken_up(folder: Path, said: Any, rng: random.Random) -> tuple[An
 def test_a_killed_training_ends_as_its_twin(tmp_path, said):
     found, _ = killed_and_taken_up(tmp_path, said, random.Random(1))
     assert found == twin_of(tmp_path, said)
+
+
+@pytest.mark.slow
+def test_a_killed_training_with_averaged_weights_ends_as_its_twin(tmp_path, said):
+    found, _ = killed_and_taken_up(tmp_path, said, random.Random(3), AVERAGED)
+    assert found == twin_of(tmp_path, said, AVERAGED)
 
 
 @pytest.mark.slow
