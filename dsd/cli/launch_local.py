@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dsd.cli.launch_options import work_of, worker_options
-from dsd.cli.options import pass_lab
+from dsd.cli.options import log_option, pass_lab
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.option("--log", default="dsd-workers.log", show_default=True,
               type=click.Path(dir_okay=False, path_type=Path),
               help="What the workers print.")  # fmt: skip
-@click.option("--events", metavar="FILE", type=click.Path(path_type=Path),
-              help="Append every worker's events as lines of JSON (docs/progress.md).",
-              )  # fmt: skip
+@log_option("--events")
 @click.option("--plain", is_flag=True, help="Plain lines on a terminal, too.")
 @pass_lab
 def local(
@@ -55,11 +53,8 @@ def local(
     from dsd.cli.worker_table import crew_table
     from dsd.launch.crew import Crew
     from dsd.launch.local import leaving_on_sigterm, train_all
-    from dsd.train.journal import open_journal
 
     devices = _devices(gpus, cpu, slots)
-    if events:
-        open_journal(events, str, click.echo).close()  # workers would say it in their log alone
     work = work_of(lab, references, max_attempts, checkpoints)
     if not work.left:
         click.echo("Nothing is queued.")

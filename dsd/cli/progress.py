@@ -24,7 +24,8 @@ DRAW_EVERY_S = 1.0
 LOOK_EVERY_S = 2.0
 LOOK_SHARE = 0.01  # of the time, at most, is spent looking into a large or distant database
 LINE_EVERY_S = 15.0
-LEAST_BAR = 30  # characters for the bar, its name and the gaps
+LEAST_BAR = 26  # characters for the bar, its name and the gaps
+ECHO = 4  # characters left free at the display's end: a terminal echoes ^C there, twice perhaps
 
 
 @contextmanager
@@ -99,11 +100,12 @@ class QueueLine:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        said = words(self.now)
+        said, room = words(self.now), options.max_width - ECHO
         for name in ("speed", "hourly", "best"):
-            if len("  ".join(said.values())) > options.max_width - LEAST_BAR - len(self.count):
+            if len("  ".join(said.values())) > room - LEAST_BAR - len(self.count):
                 said.pop(name, None)
         grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.width = room
         for ratio in (None, 1, None, None):
             grid.add_column(ratio=ratio, no_wrap=True, overflow="ellipsis")
         bar = ProgressBar(max(1, self.now.total), self.now.ended)
@@ -121,14 +123,20 @@ def words(now: Pace) -> dict[str, str]:
     best = f"best {now.best:.1f}%" if now.best is not None else "no error yet"
     if now.ended == now.total:
         return {"left": "done", "best": best}
-    left, hourly = now.eta_seconds, now.networks_per_hour
+    hourly = now.networks_per_hour
     said = {
-        "left": "no estimate yet" if left is None else f"about {duration(left)} left",
+        "left": _left(now),
         "hourly": f"{hourly:,.{int(hourly < 10)}f}/h" if hourly else "",
         "speed": f"{now.images_per_s:,.0f} images/s" if now.images_per_s else "",
         "best": best,
     }
     return {name: text for name, text in said.items() if text}
+
+
+def _left(now: Pace) -> str:
+    if now.eta_seconds is None:
+        return "no estimate yet" if now.running else ""
+    return f"about {duration(now.eta_seconds)} left"
 
 
 class Clock:

@@ -120,7 +120,8 @@ class Own:
             self.at = replace(_nothing(event.name), ended=self.at.ended)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield LiveTable([self.row()])
+        if self.at.state != "stopped":
+            yield LiveTable([self.row()])
 
     def row(self) -> Row:
         """The worker's row, with the steps of the epoch that is trained now."""

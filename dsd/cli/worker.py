@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.options import log_option, pass_lab
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
               help="Keep the final weights of every network there.  [a selection's, in weights]",
               )  # fmt: skip
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
-@click.option("--log", "--events", "log", metavar="FILE", type=click.Path(path_type=Path),
-              help="Append every event as a line of JSON (docs/progress.md).")  # fmt: skip
+@log_option("--log", "--events", "log")
 @click.option("--plain", is_flag=True, help="Plain lines on a terminal, too.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
