@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -76,3 +77,20 @@ class SuggestingGroup(click.Group):
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise UsageError(f"No command '{args[0]}'.{suggestion(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def log_option(*names: str) -> Callable[[F], F]:
+    """The option `names` that logs events to a file; one that cannot be written is said first."""
+    option: Callable[[F], F] = click.option(
+        *names, metavar="FILE", type=click.Path(path_type=Path), callback=_writable,
+        help="Append every event as a line of JSON (docs/progress.md).",
+    )  # fmt: skip
+    return option
+
+
+def _writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    from dsd.train.journal import open_journal
+
+    if value:
+        open_journal(value, str, click.echo).close()
+    return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.options import log_option, pass_lab
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--no-graphs", is_flag=True, help="No CUDA graphs: start every kernel by itself.")
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
+@log_option("--log", "--events", "log")
+@click.option("--plain", is_flag=True, help="Plain lines on a terminal, too.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
 @pass_lab
@@ -58,15 +60,21 @@ def worker(
     compiled: bool,
     no_graphs: bool,
     exit_when_empty: bool,
+    log: Path | None,
+    plain: bool,
     parent: int | None,
     launched: str,
 ) -> None:
     """Train queued networks one after another and record every epoch.
 
+    A terminal shows what is trained, how far it is and how far the queue is; elsewhere, and with
+    --plain, there is a line for each network.
+
     \b
         dsd worker --gpu 0
-        dsd worker --cpu --exit-when-empty
+        dsd worker --cpu --exit-when-empty --log worker.jsonl
     """
+    from dsd.cli.watch import watched
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
@@ -85,14 +93,15 @@ def worker(
     folder = lab.settings.checkpoints if checkpoints is None else checkpoints
     weights = keep_weights or lab.settings.weights
     keep = Keep(Path(weights) if weights else None, every=bool(keep_weights))
-    with stop_on_signals() as stop:
+    live = not plain and parent is None
+    with stop_on_signals() as stop, watched(lab, wanted or None, log, live) as (hear, pulse):
         _leave_with(parent, stop)
         ended = work(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
             keep=keep, how=How(not no_graphs, compiled, deterministic), max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
-            say=click.echo, stop=stop,
+            hear=hear, pulse=pulse, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")
     raise SystemExit(stop.exit_code)

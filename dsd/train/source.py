@@ -5,7 +5,7 @@ Nothing is claimed whose images are missing here, or are others than finished ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
 from dsd.train.data import Dataset, DatasetMissing, check, load
+from dsd.train.events import Voice
 from dsd.train.same_data import SameImages
 
 
@@ -37,7 +38,7 @@ class Source:
     store: Store
     folder: Path
     chosen: Sequence[int] | None
-    say: Callable[[str], None]
+    voice: Voice
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
 
@@ -64,9 +65,12 @@ class Source:
         missing = self._missing({regime.digest: regime for regime in regimes.values()})
         found = [key for key, regime in regimes.items() if regime.digest not in missing]
         if required and missing and not found:
-            raise NothingHere(str(next(iter(missing.values()))))
+            why = str(next(iter(missing.values())))
+            self.voice.tell("refused", message=why)
+            raise NothingHere(why)
         for digest in missing.keys() - self.skipped:
-            self.say(f"Left out: {missing[digest]}")
+            why, regime = str(missing[digest]), _named(regimes, digest)
+            self.voice.tell("left-out", f"Left out: {why}", regime=regime, message=why)
             self.skipped.add(digest)
         return found
 
@@ -80,7 +84,8 @@ class Source:
         """Say what waits for a person, lest an idle worker seem to overlook it."""
         held = held_back(self.store, self.chosen)
         if held:
-            self.say(f"Networks that wait in paused populations: {held} (`dsd resume`).")
+            line = f"Networks that wait in paused populations: {held} (`dsd resume`)."
+            self.voice.tell("paused", line, networks=held)
 
     def _missing(self, regimes: dict[str, Regime]) -> dict[str, DatasetMissing]:
         missing = {}
@@ -91,6 +96,10 @@ class Source:
             except DatasetMissing as error:
                 missing[digest] = error
         return missing
+
+
+def _named(regimes: Mapping[int, Regime], digest: str) -> str:
+    return next(regime.name for regime in regimes.values() if regime.digest == digest)
 
 
 def waiting(store: Store, chosen: Sequence[int] | None) -> dict[int, Regime]:

@@ -123,7 +123,7 @@ def test_the_kept_weights_are_those_that_were_tested(store, tmp_path: Path) -> N
     fill(store, [small_arch()], regime)
     keep = Keep(tmp_path / "kept", every=True)
     assert work(store, folder=tmp_path, device=CPU, exit_when_empty=True, keep=keep,
-                say=lambda _: None) == 1  # fmt: skip
+                hear=lambda event: None) == 1  # fmt: skip
     run = one_run(store, int(frame(store)["run"][0]))
     module = trained(run, None).module()
     mean, std = regime.augment.mean[0], regime.augment.std[0]

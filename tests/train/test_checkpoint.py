@@ -23,6 +23,7 @@ from dsd.store.schema import Epoch, Run
 from dsd.train import checkpoint as module
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import load
+from dsd.train.events import aloud
 from dsd.train.how import How
 from dsd.train.loop import Session
 from dsd.train.stop import Stop
@@ -160,7 +161,8 @@ def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
 
 
 def finish(store: Store, folder: Path, said: Any, **given: Any) -> int:
-    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": said.say}
+    hear = aloud(said.say)
+    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "hear": hear}
     return work(store, checkpoints=folder, **{**settings, **given})
 
 

@@ -24,6 +24,7 @@ from dsd.store.results import frame
 from dsd.store.runs import one_run
 from dsd.train.data import load
 from dsd.train.evaluate import Tally, evaluate
+from dsd.train.events import Event, aloud
 from dsd.train.formats import write
 from dsd.train.weights import Keep, trained
 from dsd.train.worker import work
@@ -33,7 +34,8 @@ CPU = torch.device("cpu")
 
 
 def train_all(store: Store, keep: Keep, **given: Any) -> int:
-    plain = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": lambda _: None}
+    hear = aloud(given.pop("say", lambda _: None))
+    plain = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "hear": hear}
     return work(store, keep=keep, **{**plain, **given})
 
 
@@ -161,8 +163,8 @@ def test_a_full_disk_costs_the_weights_only_and_a_lost_lease_leaves_none(store, 
     fill(store, [small_arch(16)], brief)
     kept = tmp_path / "kept"
 
-    def steal(line: str) -> None:
-        if ": error" in line:  # trained, and not recorded yet
+    def steal(event: Event) -> None:
+        if event.name == "epoch":  # the last one: trained, and its result not recorded yet
             (held,) = [
                 run for run in frame(store)["run"] if one_run(store, run)["state"] == "running"
             ]
@@ -170,6 +172,6 @@ def test_a_full_disk_costs_the_weights_only_and_a_lost_lease_leaves_none(store, 
 
             cancel(store, [held])
 
-    assert train_all(store, Keep(kept, every=True), say=steal) == 0
+    assert train_all(store, Keep(kept, every=True), hear=steal) == 0
     assert list(kept.iterdir()) == []
     assert queue.pending(store) == 0
