@@ -94,7 +94,7 @@ def small(given: argparse.Namespace, regime: str) -> small_images.Question:
 def large(given: argparse.Namespace) -> large_images.Question:
     """The question of the large part."""
     if given.small:
-        images = RandomSet("random", 40, 4, 16, 4)
+        images = RandomSet("random", 40, 4, 8, 4)
         return large_images.Question("regnetx-200mf", given.space, "imagenet_400mf", given.n or 0,
                                      images, 32, 4, given.repeats, 1 << 22)  # fmt: skip
     images = RandomSet("random", 256, 1000, 4096, 1000)
