@@ -57,12 +57,12 @@ def watched(
 def _display(lab: Lab, populations: Sequence[int] | None, pulse: Pulse) -> Iterator[Hear]:
     """Draws what it hears of this process's worker, and how far the queue is."""
     own = Own(pulse)
-    with progress(lab, populations, lambda: own) as tick, _ticking(tick):
+    with progress(lab, populations, lambda: own) as tick, ticking(tick):
         yield own.hear
 
 
 @contextmanager
-def _ticking(tick: Callable[[], None]) -> Iterator[None]:
+def ticking(tick: Callable[[], None]) -> Iterator[None]:
     """Call it a few times a second; a database that is away is looked into again later."""
     from dsd.store.engine import DatabaseUnavailable
 

@@ -88,7 +88,9 @@ def test_only_work_on_these_populations_counts(store: Store, draw: Any) -> None:
     assert pace(store, [3]).ended == 1, "a shared run counts for each that wants it"
     assert pace(store, [1, 3]).total == 4, "and once where both are asked for"
     pause(store, [2])
-    assert pace(store, [2]).eta_seconds == pytest.approx(1000, abs=60), "the held ones wait for no one"
+    assert pace(store, [2]).eta_seconds == pytest.approx(1000, abs=60), (
+        "the held ones wait for no one"
+    )
 
 
 def test_a_worker_whose_lease_is_over_is_not_at_work(store: Store, draw: Any) -> None:
