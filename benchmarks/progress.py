@@ -21,6 +21,7 @@ from statistics import mean, median
 
 import dsd
 from dsd.store.export import curves
+from dsd.store.populations import populations
 
 DSD = [sys.executable, "-m", "dsd"]
 
@@ -41,7 +42,8 @@ def trained(folder: Path, n: int, *options: str) -> tuple[float, float]:
     _, status, used = os.wait4(pid, 0)
     assert status == 0, status
     os.close(master)
-    speeds = curves(dsd.open(str(folder / "dsd.db")).store)["images_per_s"]
+    store = dsd.open(str(folder / "dsd.db")).store
+    speeds = curves(store, populations(store))["images_per_s"]
     return used.ru_utime + used.ru_stime, float(speeds.mean())
 
 
