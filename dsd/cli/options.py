@@ -89,8 +89,8 @@ def log_option(*names: str) -> Callable[[F], F]:
 
 
 def _writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
-    from dsd.train.journal import open_journal
+    from dsd.train.journal import check_place
 
     if value:
-        open_journal(value, str, click.echo).close()
+        check_place(value)
     return value

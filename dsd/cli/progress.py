@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ def _live(
 ) -> Iterator[Callable[[], None]]:
     from rich.console import Group
 
+    from dsd.store.engine import DatabaseUnavailable
+
     draws, looks = Clock(DRAW_EVERY_S), Clock(LOOK_EVERY_S)
     shown: list[Any] = []
 
@@ -73,7 +76,8 @@ def _live(
 
     with screen() as draw:
         yield tick
-        look_again()
+        with contextlib.suppress(DatabaseUnavailable):
+            look_again()
         draw(Group(*shown))
 
 

@@ -57,12 +57,12 @@ def watched(
 def _display(lab: Lab, populations: Sequence[int] | None, pulse: Pulse) -> Iterator[Hear]:
     """Draws what it hears of this process's worker, and how far the queue is."""
     own = Own(pulse)
-    with progress(lab, populations, lambda: own) as tick, _ticking(tick):
+    with progress(lab, populations, lambda: own) as tick, ticking(tick):
         yield own.hear
 
 
 @contextmanager
-def _ticking(tick: Callable[[], None]) -> Iterator[None]:
+def ticking(tick: Callable[[], None]) -> Iterator[None]:
     """Call it a few times a second; a database that is away is looked into again later."""
     from dsd.store.engine import DatabaseUnavailable
 
@@ -89,7 +89,7 @@ class Own:
     """This process's worker: what it told last, and its pulse when the row is drawn."""
 
     pulse: Pulse
-    at: WorkerAt = field(default_factory=lambda: _nothing("starting"))
+    at: WorkerAt = field(default_factory=lambda: _nobody())
     times: list[float] = field(default_factory=list)  # seconds of its network's epochs
     heard: float = 0.0
 
@@ -98,17 +98,18 @@ class Own:
         from dsd.store.pace import epochs_of
 
         claim, about = event.claim, event.about
-        self.heard = time.monotonic()
-        if event.name == "claimed" and claim:
+        if event.name == "started":
+            self.at = replace(self.at, device=about["device"])
+        elif event.name == "claimed" and claim:
             self.pulse.epoch()
             self.times.clear()
             epochs = epochs_of(claim.regime_text, claim.regime_name)
-            now = replace(_nothing("alive"), network=claim.label, epochs=epochs)
-            self.at = replace(now, ended=self.at.ended)
+            self.at = replace(self.idle("alive"), network=claim.label, epochs=epochs)
         elif event.name == "resumed":
             self.at = replace(self.at, epoch=about["epoch"])
         elif event.name == "epoch":
             self.times.append(about["seconds"])
+            self.heard = time.monotonic()
             left = (about["epochs"] - about["epoch"]) * sum(self.times) / len(self.times)
             self.at = replace(
                 self.at, epoch=about["epoch"], images_per_s=about["images_per_s"],
@@ -117,7 +118,12 @@ class Own:
         elif event.name == "ended":
             self.at = replace(self.at, ended=self.at.ended + 1)
         elif event.name in ("waiting", "stopped"):
-            self.at = replace(_nothing(event.name), ended=self.at.ended)
+            self.pulse.epoch()
+            self.at = self.idle(event.name)
+
+    def idle(self, state: str) -> WorkerAt:
+        """The worker without a network."""
+        return replace(_nobody(), state=state, device=self.at.device, ended=self.at.ended)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.at.state != "stopped":
@@ -135,8 +141,8 @@ class Own:
         return replace(row, share=min(1.0, done / at.epochs) if at.epochs else None)
 
 
-def _nothing(state: str) -> WorkerAt:
-    """A worker that trains nothing."""
+def _nobody() -> WorkerAt:
+    """A worker of which nothing is known yet."""
     from dsd.store.fleet import WorkerAt
 
-    return WorkerAt("", "", "", 0, "", state, 0.0, "", 0, 0, None, 0)
+    return WorkerAt("", "", "", 0, "", "starting", 0.0, "", 0, 0, None, 0)

@@ -97,21 +97,29 @@ def live_row(one: WorkerAt, **more: str) -> Row:
 
 
 def crew_table(store: Store, crew: Crew) -> LiveTable:
-    """A row for each of the crew's workers, as the database knows them."""
+    """A row for each of the crew's workers, as the database knows them.
+
+    A worker that has a crew of its own ("local 4711.0.2" is of that of slot 0) shows that one's.
+    """
     from dsd.store.fleet import by_slot, workers_at
 
     known = by_slot(workers_at(store, f"{crew.place}.", here=True))
-    return LiveTable([_slot_row(i, slot, known) for i, slot in enumerate(crew.slots)])
+    rows: list[Row] = []
+    for number, slot in enumerate(crew.slots):
+        within = [one for name, one in known.items()
+                  if name.startswith(f"{slot.launched}.") and one.state != "stopped"]  # fmt: skip
+        names = (one.launched.removeprefix(f"{crew.place}.") for one in within)
+        rows += [live_row(one, worker=name) for one, name in zip(within, names, strict=True)]
+        rows += [] if within else [_slot_row(number, slot, known.get(slot.launched))]
+    return LiveTable(rows)
 
 
-def _slot_row(number: int, slot: Slot, known: Mapping[str, WorkerAt]) -> Row:
-    one = known.get(slot.launched)
+def _slot_row(number: int, slot: Slot, one: WorkerAt | None) -> Row:
     if one and slot.process and slot.process.pid == one.pid:
         return live_row(one, worker=str(number))
     waits = "closed" if slot.closed else "rests" if slot.deaths else "waits"
     state = "starting" if slot.process else waits
-    device = " ".join(slot.device).strip("-")
-    ended = str(one.ended if one else 0)
     blank = dict.fromkeys(COLUMNS, "")
-    shown = {"worker": str(number), "device": device, "network": f"({state})", "ended": ended}
+    shown = {"worker": str(number), "device": " ".join(slot.device).strip("-"),
+             "network": f"({state})", "ended": str(one.ended if one else 0)}  # fmt: skip
     return Row({**blank, **shown})

@@ -43,10 +43,6 @@ class Journal:
                 self.say(f"Nothing is logged to {self.path}: {error.strerror}. Training goes on.")
             self.failed = True
 
-    def close(self) -> None:
-        """Nothing more is to be told."""
-        os.close(self.file)
-
     def _write(self, line: bytes) -> None:
         line = b"\n" * self.torn + line
         self.torn = os.write(self.file, line) < len(line)
@@ -64,9 +60,24 @@ def open_journal(path: Path, hide: Callable[[str], str], say: Callable[[str], No
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise UsageError(f"The log {path} cannot be written: {error.strerror}. A file in a folder "
-                         "that is there would work.") from None  # fmt: skip
+        raise _refused(path, error.errno) from None
     return Journal(path, file, hide, say)
+
+
+def check_place(path: Path) -> None:
+    """Raises UsageError where no log could be written, as far as can be told; makes no file."""
+    if path.is_dir():
+        raise _refused(path, errno.EISDIR)
+    if not path.parent.is_dir():
+        raise _refused(path, errno.ENOENT)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise _refused(path, errno.EACCES)
+
+
+def _refused(path: Path, number: int | None) -> UsageError:
+    why = os.strerror(number or errno.EIO)
+    return UsageError(f"The log {path} cannot be written: {why}. A file in a folder that is there "
+                      "would work.")  # fmt: skip
 
 
 def told(event: Event) -> dict[str, Any]:

@@ -210,8 +210,8 @@ class Worker:
         """Tell an epoch, in words too where it took long and is not the last."""
         slow = epoch.seconds > SLOW_EPOCH_S and epoch.epoch < epochs
         line = f"{claim.label}: epoch {epoch.epoch}/{epochs}, error {epoch.test_error:.1f}%"
-        self.voice.tell("epoch", line if slow else "", claim, **asdict(epoch), epochs=epochs)
         self.pulse.epoch()
+        self.voice.tell("epoch", line if slow else "", claim, **asdict(epoch), epochs=epochs)
 
     def session(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,

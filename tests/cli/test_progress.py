@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +12,9 @@ from rich.console import Console
 
 import dsd
 from dsd.cli.progress import QueueLine
-from dsd.cli.worker_table import LIVE, SPARED, LiveTable, Row
+from dsd.cli.worker_table import LIVE, SPARED, LiveTable, Row, crew_table
+from dsd.launch.crew import Crew
+from dsd.store import queue
 from dsd.store.pace import Pace
 from tests.cli.conftest import Shell
 from tests.cli.terminal import Terminal, drawn
@@ -137,6 +140,32 @@ def test_the_table_and_the_bar_fit_their_terminal(width: int) -> None:
     if width > 150:
         assert kept == list(LIVE)
         assert "312/h  12,346 images/s  best 12.1%" in lines[-1]
+
+
+def test_a_crew_s_rows_are_what_the_database_knows_of_its_workers(tmp_path: Path) -> None:
+    tiny = Shell(tmp_path)
+    tiny("sample", "anynetx_d", "--n", "3", "--regime", "fashion")
+    store = dsd.open(str(tiny.folder / "dsd.db")).store
+    crew = Crew([], [["--cpu"], ["--gpu", "0"], ["--cpu"]], place="local 7")
+    queue.register_worker(store, "CPU", "local 7.0")  # by another process than the slot's
+    inner = [queue.register_worker(store, "H100", f"local 7.1.{i}") for i in range(3)]
+    queue.retire_worker(store, inner[2])
+    held = queue.claim(store, inner[0])
+    assert held
+    for epoch in (1, 2):
+        seen = {"seconds": 50.0, "images_per_s": 1234.4, "train_loss": 1.5, "test_error": 40.25}
+        assert queue.record_epoch(store, held, {"epoch": epoch, **seen})
+    rows = crew_table(store, crew).rows
+    assert [row.cells["worker"] for row in rows] == ["0", "1.0", "1.1", "2"]
+    assert [row.cells["network"] for row in rows] == [
+        "(waits)", "anynetx_d@fashion, network 0", "(idle)", "(waits)",
+    ]  # fmt: skip
+    shown = [rows[1].cells[name] for name in ("device", "epoch", "images/s", "loss", "error")]
+    assert shown == ["H100", "2/4", "1,234", "1.500", "40.2%"]
+    assert rows[1].cells["left"] in ("1:40", "1:39", "1:38")
+    assert rows[1].share == 0.5
+    assert [row.share for row in rows if row is not rows[1]] == [None] * 3
+    store.close()
 
 
 def test_what_a_terminal_makes_of_control_sequences() -> None:

@@ -20,7 +20,7 @@ from dsd.store.location import database_url, hidden
 from dsd.store.results import frame
 from dsd.store.steer import cancel, pause
 from dsd.train.events import Event, Hear
-from dsd.train.journal import Journal, open_journal
+from dsd.train.journal import Journal, check_place, open_journal
 from dsd.train.loop import Epoch
 from dsd.train.stop import Stop
 from tests.train.conftest import fill, make_regime, small_arch
@@ -192,3 +192,7 @@ def test_a_log_must_lie_in_a_folder_that_is_there(tmp_path, said):
     for place in (tmp_path, tmp_path / "none" / "log.jsonl", Path("")):
         with pytest.raises(UsageError, match="cannot be written"):
             open_journal(place, str, said.say)
+        with pytest.raises(UsageError, match="cannot be written"):
+            check_place(place)
+    check_place(tmp_path / "new.jsonl")
+    assert not list(tmp_path.iterdir())
