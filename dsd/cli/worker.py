@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsd.cli.options import log_option, pass_lab
+from dsd.cli.options import log_option, pass_lab, reader_option
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
               help="Through torch.compile: pays from about five minutes a network on.",
               )  # fmt: skip
 @click.option("--no-graphs", is_flag=True, help="No CUDA graphs: start every kernel by itself.")
+@reader_option
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @log_option("--log", "--events", "log")
 @click.option("--plain", is_flag=True, help="Plain lines on a terminal, too.")
@@ -79,6 +80,7 @@ def worker(
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
     from dsd.train.how import How
+    from dsd.train.reader import reader_for
     from dsd.train.stop import stop_on_signals
     from dsd.train.weights import Keep
     from dsd.train.worker import work
@@ -86,6 +88,7 @@ def worker(
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
     device = pick_device(gpu, cpu)
+    reader = reader_for(lab.settings.reader, device)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
     store = open_store(lab.settings.db, pooled=False)
     wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
@@ -99,7 +102,8 @@ def worker(
         ended = work(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
-            keep=keep, how=How(not no_graphs, compiled, deterministic), max_runs=max_runs,
+            keep=keep, how=How(not no_graphs, compiled, deterministic), reader=reader,
+            max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
             hear=hear, pulse=pulse, stop=stop,
         )  # fmt: skip

@@ -49,6 +49,7 @@ def work(
     checkpoints: Path | None = None,
     keep: Keep = NO_WEIGHTS,
     how: How = AS_USUAL,
+    reader: str = "torchvision",
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -65,13 +66,13 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. `hear` is told all that happens, `pulse` counts steps. Raises
-    DatasetMissing, with the queue untouched, when the images of every waiting network are missing
-    in `folder`.
+    weights are kept, and where; `reader`, torchvision or dali, reads image folders. `hear` is told
+    all that happens, `pulse` counts steps. Raises DatasetMissing, with the queue untouched, when
+    the images of every waiting network are missing in `folder`.
     """
     stop = stop or Stop()
     voice = Voice(hear, launched)
-    source = Source(store, folder, populations, voice)
+    source = Source(store, folder, populations, voice, reader)
     source.populations(required=True)
     prepare(device, how.deterministic)
     queue.rescue_dead(store, max_attempts)
@@ -274,6 +275,7 @@ class Worker:
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
+            **({"reader": dataset.reader} if dataset.reader else {}),
             **({"weights": str(end.weights)} if end.weights else {}),
         }
         kept = patiently(
