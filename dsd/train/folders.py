@@ -115,7 +115,8 @@ class _Reader(torch.utils.data.Dataset[Any]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | UnreadableImage:
         path, label = self.files[key[0]]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(key[1], key[0]))
+            # The stream of torch.manual_seed, which takes 0.4 ms for seeding GPUs not in use yet.
+            torch.default_generator.manual_seed(derive(key[1], key[0]))
             try:
                 return self.transform(read_image(path)), label
             except UnreadableImage as error:
