@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dsd.errors import UsageError, suggestion
+from dsd.settings import READERS
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -50,9 +51,18 @@ def pass_lab(command: Callable[..., Any], without: str = "") -> Callable[..., An
     return update_wrapper(with_lab, command)
 
 
+def reader_option(command: F) -> F:
+    """Add --reader (also DSD_READER) to a command that trains; `pass_lab` reads it."""
+    return click.option(
+        "--reader", envvar="DSD_READER", expose_value=False, callback=_remember,
+        type=click.Choice(READERS),
+        help="Reads image folders; auto: DALI on a GPU if installed.  [dsd.toml, else auto]",
+    )(command)  # fmt: skip
+
+
 def given_settings(context: click.Context) -> dict[str, str]:
     """What flags and environment say of each shared setting, "" where they are silent."""
-    return {name: context.meta.get(f"dsd.{name}", "") for name in SHARED}
+    return {name: context.meta.get(f"dsd.{name}", "") for name in (*SHARED, "reader")}
 
 
 def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:

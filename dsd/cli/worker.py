@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.options import pass_lab, reader_option
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--keep-weights", metavar="DIR",
               help="Keep the final weights of every network there.  [a selection's, in weights]",
               )  # fmt: skip
+@reader_option
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
@@ -56,6 +57,7 @@ def worker(
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
     from dsd.train.device import pick_device
+    from dsd.train.reader import reader_for
     from dsd.train.stop import stop_on_signals
     from dsd.train.weights import Keep
     from dsd.train.worker import work
@@ -63,6 +65,7 @@ def worker(
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
     device = pick_device(gpu, cpu)
+    reader = reader_for(lab.settings.reader, device)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
     store = open_store(lab.settings.db, pooled=False)
     wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
@@ -75,7 +78,7 @@ def worker(
         ended = work(
             store, folder=Path(lab.settings.data), device=device,
             checkpoints=Path(folder) if folder else None, populations=wanted or None,
-            keep=keep, max_runs=max_runs,
+            keep=keep, reader=reader, max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
             say=click.echo, stop=stop,
         )  # fmt: skip

@@ -38,6 +38,7 @@ class Source:
     folder: Path
     chosen: Sequence[int] | None
     say: Callable[[str], None]
+    reader: str = "torchvision"  # of image folders
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
 
@@ -73,7 +74,10 @@ class Source:
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
         """The images of a regime, loaded once."""
         if regime.digest not in self.loaded:
-            self.loaded[regime.digest] = load(regime, self.folder, device)
+            dataset = load(regime, self.folder, device, self.reader)
+            if dataset.reader:
+                self.say(f"Images of '{regime.name}' are read by {dataset.reader}.")
+            self.loaded[regime.digest] = dataset
         return self.loaded[regime.digest]
 
     def say_held_back(self) -> None:

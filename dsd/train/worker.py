@@ -43,6 +43,7 @@ def work(
     device: torch.device,
     checkpoints: Path | None = None,
     keep: Keep = NO_WEIGHTS,
+    reader: str = "torchvision",
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -58,11 +59,12 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. Raises DatasetMissing,
+    weights are kept, and where; `reader`, torchvision or dali, reads image folders.
+    Raises DatasetMissing,
     with the queue untouched, when the images of every waiting network are missing in `folder`.
     """
     stop = stop or Stop()
-    source = Source(store, folder, populations, say)
+    source = Source(store, folder, populations, say, reader)
     source.populations(required=True)
     prepare(device)
     queue.rescue_dead(store, max_attempts)
@@ -214,6 +216,7 @@ class Worker:
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
+            **({"reader": dataset.reader} if dataset.reader else {}),
             **({"weights": str(weights)} if weights else {}),
         }
         kept = patiently(
