@@ -19,6 +19,7 @@ from torch import Tensor
 from dsd.regime import Augment
 from dsd.train.images import shuffled, whole_batches
 from dsd.train.listing import Listing, UnreadableImage, read_image
+from dsd.train.prefetch import on_device
 from dsd.train.seeds import derive
 
 Key = tuple[int, int, str, int]  # index, the pass's seed, path, label
@@ -47,14 +48,7 @@ class Folder:
         else:
             order = whole_batches(shuffled(len(self), seed, torch.device("cpu")), size)
         self._plan.order, self._plan.seed = order, seed or 0
-        for batch in self._loader:
-            if isinstance(batch, UnreadableImage):
-                raise batch
-            images, labels = batch
-            yield (
-                images.to(self.device, non_blocking=True),
-                labels.to(self.device, non_blocking=True),
-            )
+        yield from on_device(map(_readable, self._loader), self.device)
 
     @cached_property
     def _plan(self) -> _Plan:
@@ -126,6 +120,14 @@ def _collated(items: list[Any]) -> Any:
         if isinstance(item, UnreadableImage):
             return item
     return torch.utils.data.default_collate(items)
+
+
+def _readable(batch: Any) -> tuple[Tensor, Tensor]:
+    """The batch's images and labels. Raises the error that is in their place."""
+    if isinstance(batch, UnreadableImage):
+        raise batch
+    images, labels = batch
+    return images, labels
 
 
 class Plain(torch.utils.data.Dataset[Any]):
