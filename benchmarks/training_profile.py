@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from machine import described, say, wait
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from dsd.errors import DsdError
@@ -166,9 +167,9 @@ def on_gpu(steps: Steps, events: Sequence[Any]) -> dict[str, float]:
     table: dict[str, float] = defaultdict(float)
     kernels = 0.0
     for event in events:
-        if event.device_type == torch.autograd.DeviceType.CPU:
+        if event.device_type == DeviceType.CPU:
             table[labelled(event)] += event.self_device_time_total / 1e3 / steps.count
-        else:
+        elif not getattr(event, "is_user_annotation", False):  # a range spans kernels, is none
             kernels += event.self_device_time_total / 1e3 / steps.count
     table["kernels of no operator"] = max(0.0, kernels - sum(table.values()))
     whole = 1e3 * (steps.times[-1] - steps.times[0]) / steps.count

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from training_profile import main, on_cpu, recorded
+from training_profile import main, on_cpu, on_gpu, recorded
 
 from dsd.net.arch import Arch, Stage, Stem
 from dsd.regime import load_regime
@@ -31,6 +31,7 @@ def test_kinds_cover_the_steps_and_tell_convolutions_apart() -> None:
     others = ("batch norm, forward", "batch norm, backward", "activation, backward", "pooling",
               "optimiser", "classifier", "loss and tally", "images", "sums and gates")  # fmt: skip
     assert all(table[kind] > 0 for kind in others), table
+    assert set(on_gpu(steps, events)) == {"idle"}, "no kernel of a GPU ran"
     assert table.get("other operators", 0) < 0.1 * sum(table.values())
 
 
