@@ -12,13 +12,19 @@ import click
 from dsd.cli.options import pass_lab
 
 if TYPE_CHECKING:
+    import torch
+
     from dsd.lab import Lab
     from dsd.train.stop import Stop
 
 
 @click.command()
 @click.option("--gpu", type=click.IntRange(0), metavar="K", help="Train on CUDA device K.")
+@click.option("--gpus", metavar="all|0,1",
+              help="Train each network on all of these CUDA devices together.")  # fmt: skip
 @click.option("--cpu", is_flag=True, help="Train on one CPU core.")
+@click.option("--ranks", type=click.IntRange(1), metavar="N",
+              help="With --cpu: train each network on N cores together.")  # fmt: skip
 @click.option("--space", "references", multiple=True, metavar="POPULATION",
               help="Only these populations (space[@regime][#seed]); repeatable.")  # fmt: skip
 @click.option("--max-runs", type=click.IntRange(1), help="Leave after this many networks.")
@@ -43,7 +49,9 @@ if TYPE_CHECKING:
 def worker(
     lab: Lab,
     gpu: int | None,
+    gpus: str | None,
     cpu: bool,
+    ranks: int | None,
     references: tuple[str, ...],
     max_runs: int | None,
     max_attempts: int,
@@ -60,37 +68,57 @@ def worker(
 
     \b
         dsd worker --gpu 0
+        dsd worker --gpus 0,1,2,3
         dsd worker --cpu --exit-when-empty
     """
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
-    from dsd.train.device import pick_device
     from dsd.train.how import How
     from dsd.train.stop import stop_on_signals
+    from dsd.train.team import Team
     from dsd.train.weights import Keep
     from dsd.train.worker import work
 
-    if gpu is not None and cpu:
-        raise click.UsageError("--gpu and --cpu exclude each other.")
-    device = pick_device(gpu, cpu)
+    devices = _devices(gpu, gpus, cpu, ranks, compiled)
+    device, folder = devices[0], Path(lab.settings.data)
+    team = Team(devices, folder)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
     store = open_store(lab.settings.db, pooled=False)
     wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
-    click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
-    folder = lab.settings.checkpoints if checkpoints is None else checkpoints
+    places = ", ".join(map(str, devices))
+    click.echo(f"worker on {places}, database {lab.settings.database}, data in {folder}")
+    kept = lab.settings.checkpoints if checkpoints is None else checkpoints
     weights = keep_weights or lab.settings.weights
     keep = Keep(Path(weights) if weights else None, every=bool(keep_weights))
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
         ended = work(
-            store, folder=Path(lab.settings.data), device=device,
-            checkpoints=Path(folder) if folder else None, populations=wanted or None,
+            store, folder=folder, device=device, team=team,
+            checkpoints=Path(kept) if kept else None, populations=wanted or None,
             keep=keep, how=How(not no_graphs, compiled, deterministic), max_runs=max_runs,
             exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
             say=click.echo, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")
     raise SystemExit(stop.exit_code)
+
+
+def _devices(
+    gpu: int | None, gpus: str | None, cpu: bool, ranks: int | None, compiled: bool
+) -> list[torch.device]:
+    """A device for each rank. Raises UsageError, DsdError."""
+    from dsd.train.device import pick_device, pick_devices
+
+    if gpu is not None and cpu:
+        raise click.UsageError("--gpu and --cpu exclude each other.")
+    if gpus is not None and (cpu or gpu is not None):
+        raise click.UsageError("--gpus excludes --gpu and --cpu.")
+    if ranks is not None and not cpu:
+        raise click.UsageError("--ranks goes with --cpu; --gpus 0,1 has a rank on each GPU.")
+    devices = pick_devices(gpus) if gpus is not None else [pick_device(gpu, cpu)] * (ranks or 1)
+    if len(devices) > 1 and compiled:
+        raise click.UsageError("--compile is for one device: leave it out, or --gpus and --ranks.")
+    return devices
 
 
 def _leave_with(parent: int | None, stop: Stop) -> None:

@@ -18,6 +18,7 @@ from dsd.regime import Augment
 from dsd.train.images import shuffled, whole_batches
 from dsd.train.listing import Listing, UnreadableImage, read_image
 from dsd.train.seeds import derive
+from dsd.train.share import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Folder:
     device: torch.device
     training: bool
     readers: int = 0  # processes that read beside the one that trains
+    share: Share = WHOLE  # of each batch: only these images are read
     augmented: ClassVar[bool] = True  # crop and flip happen while reading
 
     def __len__(self) -> int:
@@ -41,7 +43,8 @@ class Folder:
             order: Sequence[Tensor] = torch.arange(len(self)).split(size)
         else:
             order = whole_batches(shuffled(len(self), seed, torch.device("cpu")), size)
-        self._plan.order, self._plan.seed = order, seed or 0
+        mine = [batch for batch in map(self.share.of, order) if len(batch)]
+        self._plan.order, self._plan.seed = mine, seed or 0
         for batch in self._loader:
             if isinstance(batch, UnreadableImage):
                 raise batch

@@ -21,6 +21,7 @@ from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
 from dsd.train.data import Dataset, DatasetMissing, check, load
+from dsd.train.ddp import check_batch
 from dsd.train.same_data import SameImages
 
 
@@ -38,6 +39,7 @@ class Source:
     folder: Path
     chosen: Sequence[int] | None
     say: Callable[[str], None]
+    ranks: int = 1  # that share a batch
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
 
@@ -71,10 +73,12 @@ class Source:
         return found
 
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
-        """The images of a regime, loaded once."""
+        """The images of a regime, loaded once. Raises Indivisible where the ranks cannot share."""
         if regime.digest not in self.loaded:
             self.loaded[regime.digest] = load(regime, self.folder, device)
-        return self.loaded[regime.digest]
+        dataset = self.loaded[regime.digest]
+        check_batch(regime, self.ranks, len(dataset.train))
+        return dataset
 
     def say_held_back(self) -> None:
         """Say what waits for a person, lest an idle worker seem to overlook it."""
@@ -86,6 +90,7 @@ class Source:
         missing = {}
         for digest, regime in regimes.items():
             try:
+                check_batch(regime, self.ranks)
                 check(regime, self.folder)
                 self.same.check(regime, self.loaded.get(digest))
             except DatasetMissing as error:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.queue import Claim
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import Dataset
-from dsd.train.device import device_name, prepare, provenance
+from dsd.train.ddp import RankLost
+from dsd.train.device import prepare, provenance
 from dsd.train.heartbeat import heartbeat
 from dsd.train.how import How
 from dsd.train.loop import Diverged, Epoch, Session, Stopped
@@ -29,6 +31,7 @@ from dsd.train.patience import patiently
 from dsd.train.seeds import run_seed
 from dsd.train.source import Source
 from dsd.train.stop import Stop
+from dsd.train.team import Team
 from dsd.train.weights import Keep
 
 POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
@@ -46,6 +49,7 @@ def work(
     checkpoints: Path | None = None,
     keep: Keep = NO_WEIGHTS,
     how: How = AS_USUAL,
+    team: Team | None = None,
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -61,18 +65,22 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. Raises DatasetMissing,
+    weights are kept, and where. A `team` trains each network on several devices, of which `device`
+    is the first. Raises RankLost where one of its ranks was killed, and DatasetMissing,
     with the queue untouched, when the images of every waiting network are missing in `folder`.
     """
     stop = stop or Stop()
-    source = Source(store, folder, populations, say)
+    team = team or Team((device,), folder)
+    source = Source(store, folder, populations, say, team.count)
     source.populations(required=True)
+    team.start()
     prepare(device, how.deterministic)
     queue.rescue_dead(store, max_attempts)
-    owner = queue.register_worker(store, device_name(device), launched)
-    origin = {**provenance(device), **how.asked()}
-    worker = Worker(store, source, device, checkpoints, keep, how, lease_s, say, stop, origin)
-    say(f"Training on {device_name(device)}.")
+    owner = queue.register_worker(store, team.name, launched)
+    origin = {**provenance(device), **how.asked(), **team.provenance()}
+    worker = Worker(store, source, device, checkpoints, keep, how, lease_s, say, stop, origin,
+                    team, max_attempts)  # fmt: skip
+    say(f"Training on {team.name}.")
     taken = ended = 0
     idle_s = 0.0
     try:
@@ -92,7 +100,11 @@ def work(
                 # Rarer with time, each worker by itself: a thousand idle ones are no burden.
                 idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
                 stop.wait(idle_s * random.uniform(0.8, 1.2))
+    except BaseException:
+        team.end(at_once=True)
+        raise
     finally:
+        team.end()
         queue.retire_worker(store, owner)
     return ended
 
@@ -111,6 +123,8 @@ class Worker:
     say: Callable[[str], None]
     stop: Stop
     origin: dict[str, str]
+    team: Team
+    max_attempts: int
 
     def run(self, claim: Claim) -> bool:
         """Train one claimed network and record how it ended; whether it has an error now."""
@@ -126,7 +140,8 @@ class Worker:
                 queue.release(self.store, claim)
                 raise
             try:
-                errors, kept = self.train(claim, regime, dataset, lost, chosen)
+                with self.team.watched(partial(self.give_up, claim, regime)):
+                    errors, kept = self.train(claim, regime, dataset, lost, chosen)
             except Stopped:
                 return self.leave(claim, lost)
             except DatabaseUnavailable:
@@ -134,8 +149,7 @@ class Worker:
             except Diverged as error:
                 return self.diverged(claim, regime, dataset, chosen, error)
             except Exception as error:
-                self.forget(claim, regime)
-                return self.failed(claim, error)
+                return self.broken(claim, regime, self.team.cause(error))
             except BaseException:
                 queue.release(self.store, claim)
                 raise
@@ -155,6 +169,7 @@ class Worker:
         """
         checkpoint = self.checkpoint(claim, regime)
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
+        self.team.introduce(session, claim.arch_text, self.how, len(done), checkpoint)
         epochs: list[Epoch] = []
         chosen.update(session.chosen)
         for epoch in session.epochs(done):
@@ -188,7 +203,8 @@ class Worker:
         kept = checkpoint.read() if checkpoint else None
         chosen = kept.memory_format(self.device) if kept else ""
         how = replace(self.how, memory_format=chosen or self.how.memory_format)
-        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, self.say)
+        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, self.say,
+                                self.team.join())  # fmt: skip
         if checkpoint is None or kept is None:
             return session, []
         try:
@@ -252,11 +268,32 @@ class Worker:
         self.say(f"{claim.label}: diverged, recorded at chance level {chance:g}%: {error}")
         return self.finish(claim, regime, dataset, chosen, "diverged", chance, chance)
 
+    def broken(self, claim: Claim, regime: Regime, error: Exception) -> bool:
+        """Record what went wrong, on this rank or on another. Raises RankLost."""
+        if self.team.busy:
+            self.team.end(at_once=True)
+        return self.settle(claim, regime, error)
+
+    def settle(self, claim: Claim, regime: Regime, error: Exception) -> bool:
+        """Record an error, or give back a network that may not be its cause. Raises RankLost."""
+        if isinstance(error, RankLost):  # the attempt counts: a network may have its ranks killed
+            patiently(lambda: queue.surrender(self.store, claim, self.max_attempts))
+            raise error
+        self.forget(claim, regime)
+        return self.failed(claim, error)
+
+    def give_up(self, claim: Claim, regime: Regime, error: Exception) -> None:
+        """Settle it from another thread, as this one hangs and its process ends now."""
+        try:
+            self.settle(claim, regime, error)
+        except DsdError as said:
+            self.say(f"Error: {said}")
+
     def failed(self, claim: Claim, error: Exception) -> bool:
         """Record what went wrong. Raises DsdError where it leaves the device unusable."""
         state = "out-of-memory" if is_out_of_memory(error) else "failed"
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        trace = traceback.format_exc()
+        trace = "".join(traceback.format_exception(error))
         self.say(f"{claim.label}: {state}: {message}")
         patiently(lambda: queue.fail(self.store, claim, state=state, message=message, trace=trace))
         if state == "failed" and "CUDA error" in str(error):
