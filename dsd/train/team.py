@@ -23,7 +23,7 @@ import torch
 
 from dsd.train.checkpoint import Checkpoint
 from dsd.train.ddp import ALONE, TIMEOUT_S, RankLost, Ranks, is_lost_contact
-from dsd.train.device import device_name
+from dsd.train.device import device_name, prepare
 from dsd.train.how import How
 from dsd.train.loop import Session
 from dsd.train.peer import LOOK_S, Peer
@@ -73,6 +73,11 @@ class Team:
             return {}
         devices = ", ".join(map(str, self.devices))
         return {"ranks": str(self.count), "devices": devices, "device": self.name}
+
+    def prepare(self, deterministic: bool) -> None:
+        """Settle what training needs here, while the other ranks start."""
+        self.start()
+        prepare(self.devices[0], deterministic)
 
     def start(self) -> None:
         """Start the other ranks, unless they live; `join` waits for them."""
@@ -186,5 +191,8 @@ class Team:
         self.give_up = give_up
         try:
             yield
+        except (KeyboardInterrupt, SystemExit):
+            self.end(at_once=True)
+            raise
         finally:
             self.give_up = None

@@ -23,7 +23,7 @@ from dsd.store.queue import Claim
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import Dataset
 from dsd.train.ddp import RankLost
-from dsd.train.device import prepare, provenance
+from dsd.train.device import provenance
 from dsd.train.heartbeat import heartbeat
 from dsd.train.how import How
 from dsd.train.loop import Diverged, Epoch, Session, Stopped
@@ -65,16 +65,14 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. A `team` trains each network on several devices, of which `device`
-    is the first. Raises RankLost where one of its ranks was killed, and DatasetMissing,
-    with the queue untouched, when the images of every waiting network are missing in `folder`.
+    weights are kept, and where. A `team` trains a network on several devices, `device` the first.
+    Raises RankLost where one of its ranks was killed, and DatasetMissing, with the queue untouched,
+    when the images of every waiting network are missing in `folder`.
     """
-    stop = stop or Stop()
-    team = team or Team((device,), folder)
+    stop, team = stop or Stop(), team or Team((device,), folder)
     source = Source(store, folder, populations, say, team.count)
     source.populations(required=True)
-    team.start()
-    prepare(device, how.deterministic)
+    team.prepare(how.deterministic)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, team.name, launched)
     origin = {**provenance(device), **how.asked(), **team.provenance()}
@@ -100,9 +98,6 @@ def work(
                 # Rarer with time, each worker by itself: a thousand idle ones are no burden.
                 idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
                 stop.wait(idle_s * random.uniform(0.8, 1.2))
-    except BaseException:
-        team.end(at_once=True)
-        raise
     finally:
         team.end()
         queue.retire_worker(store, owner)
