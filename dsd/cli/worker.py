@@ -71,6 +71,8 @@ def worker(
         dsd worker --gpus 0,1,2,3
         dsd worker --cpu --exit-when-empty
     """
+    devices = _devices(gpu, gpus, cpu, ranks, compiled)
+
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
     from dsd.train.how import How
@@ -79,7 +81,6 @@ def worker(
     from dsd.train.weights import Keep
     from dsd.train.worker import work
 
-    devices = _devices(gpu, gpus, cpu, ranks, compiled)
     device, folder = devices[0], Path(lab.settings.data)
     team = Team(devices, folder)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
@@ -107,18 +108,17 @@ def _devices(
     gpu: int | None, gpus: str | None, cpu: bool, ranks: int | None, compiled: bool
 ) -> list[torch.device]:
     """A device for each rank. Raises UsageError, DsdError."""
-    from dsd.train.device import pick_device, pick_devices
-
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
     if gpus is not None and (cpu or gpu is not None):
         raise click.UsageError("--gpus excludes --gpu and --cpu.")
     if ranks is not None and not cpu:
         raise click.UsageError("--ranks goes with --cpu; --gpus 0,1 has a rank on each GPU.")
-    devices = pick_devices(gpus) if gpus is not None else [pick_device(gpu, cpu)] * (ranks or 1)
-    if len(devices) > 1 and compiled:
+    if compiled and (gpus is not None or (ranks or 1) > 1):
         raise click.UsageError("--compile is for one device: leave it out, or --gpus and --ranks.")
-    return devices
+    from dsd.train.device import pick_device, pick_devices
+
+    return pick_devices(gpus) if gpus is not None else [pick_device(gpu, cpu)] * (ranks or 1)
 
 
 def _leave_with(parent: int | None, stop: Stop) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.cli.conftest import TINY, Shell
+from tests.cli.conftest import Shell
 from tests.cli.test_story import wait_for
 
 LONG = "epochs = 400"
@@ -23,8 +26,8 @@ def others(worker: psutil.Popen) -> list[psutil.Process]:
 
 
 def epochs(dsd: Shell) -> int:
-    """Epochs recorded of run 1."""
-    return len(json.loads(dsd("runs", "1", "--json"))["epochs"])
+    """Epochs recorded so far."""
+    return int(table(dsd, "select count(*) from epochs")[0][0])
 
 
 @pytest.fixture
@@ -37,36 +40,33 @@ def long(tiny: Shell) -> Shell:
     return tiny
 
 
+def table(dsd: Shell, query: str, name: str = "dsd.db") -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(dsd.folder / name, timeout=30)) as connection:
+        return connection.execute(query).fetchall()
+
+
 @pytest.mark.xdist_group("training")
 def test_two_ranks_train_a_queue_as_one_process_does(tiny):
-    """The same networks with the same errors, but for what rounding does in 39 steps."""
+    """The same network with the same error, but for what rounding does in 39 steps."""
     tiny.environment["DSD_REGIME"] = "fashion"
-    tiny("sample", "anynetx_d", "--n", "2")
-    tiny.environment["DSD_DB"] = "one.db"
-    tiny("sample", "anynetx_d", "--n", "2")
-    tiny("worker", "--cpu", "--exit-when-empty")
-    alone = json.loads(tiny("runs", "--json"))
-    del tiny.environment["DSD_DB"]
-    out = tiny("worker", "--cpu", "--ranks", "2", "--exit-when-empty", "--keep-weights", "kept")
-    assert "2 networks trained" in out
-    assert "Training on 2 ranks on CPU" in out
-    assert not tiny.stderr
-    runs = json.loads(tiny("runs", "--json"))
-    assert [run["state"] for run in runs] == ["done", "done"]
-    for ours, theirs in zip(runs, alone, strict=True):
-        assert ours["network"] == theirs["network"]
-        assert ours["error_last"] == pytest.approx(theirs["error_last"], abs=2)
-    known = json.loads(tiny("runs", "1", "--json"))["provenance"]
+    found = []
+    for name, options in (("one.db", ()), ("dsd.db", ("--ranks", "2", "--keep-weights", "kept"))):
+        tiny.environment["DSD_DB"] = name
+        tiny("sample", "anynetx_d", "--n", "1")
+        out = tiny("worker", "--cpu", "--exit-when-empty", *options)
+        assert "1 network trained" in out
+        assert not tiny.stderr
+        found += table(tiny, "select state, network, error_last, provenance from runs", name)
+    alone, ours = found
+    assert ours[:2] == alone[:2] == ("done", alone[1])
+    assert ours[2] == pytest.approx(alone[2], abs=2)
+    known = json.loads(ours[3])
     assert (known["ranks"], known["devices"]) == ("2", "cpu, cpu")
-    tiny("weights", "1", "-o", "net.safetensors")
-    text = TINY.read_text().replace("batch = 128", "batch = 125")
-    (tiny.folder / "regimes" / "odd.toml").write_text(text)
-    tiny("sample", "anynetx_d", "--n", "1", "--regime", "odd")
-    refused = tiny.fails("worker", "--cpu", "--ranks", "2", code=3)
-    assert "odd: a batch of 125 images cannot be split over 2 ranks; 1, 5, 25 would work" in refused
+    assert "ranks" not in json.loads(alone[3])
+    assert len(list((tiny.folder / "kept").glob("*.pt"))) == 1
 
 
-@pytest.mark.xdist_group("training")
+@pytest.mark.slow
 def test_a_killed_rank_gives_the_network_back_and_one_process_goes_on(long):
     """The attempt counts, as a network may have its ranks killed; the checkpoint is the run's."""
     worker = long.popen("worker", "--cpu", "--ranks", "2")
@@ -81,7 +81,8 @@ def test_a_killed_rank_gives_the_network_back_and_one_process_goes_on(long):
     (run,) = json.loads(long("runs", "--json"))
     assert (run["state"], run["attempts"]) == ("queued", 1)
     again = long.popen("worker", "--cpu")
-    wait_for(lambda: epochs(long) > 0)
+    before = epochs(long)
+    wait_for(lambda: epochs(long) > before)
     again.send_signal(signal.SIGTERM)
     out, error = again.communicate(timeout=60)
     assert "goes on after epoch" in out
@@ -131,15 +132,12 @@ def test_a_killed_worker_takes_its_ranks_with_it(long):
 
 
 def test_devices_that_do_not_go_together_are_refused(dsd):
-    import torch
-
-    dsd("init", code=0)
     assert "excludes" in dsd.fails("worker", "--gpus", "0,1", "--cpu", code=2)
     assert "excludes" in dsd.fails("worker", "--gpus", "0,1", "--gpu", "0", code=2)
     assert "--ranks goes with --cpu" in dsd.fails("worker", "--ranks", "2", code=2)
     assert "--compile is for one" in dsd.fails("worker", "--cpu", "--ranks", "2", "--compile",
                                                code=2)  # fmt: skip
+    import torch
+
     if not torch.cuda.is_available():
         assert "no CUDA device" in dsd.fails("worker", "--gpus", "0,1", code=1)
-    else:
-        assert "different numbers" in dsd.fails("worker", "--gpus", "0,0", code=2)
