@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, false, func, select, update
+from sqlalchemy import and_, bindparam, case, exists, false, func, select, update
 
-from dsd.store.claims import Claim, change
+from dsd.store.claims import Claim, change, fence
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading, writing
 from dsd.store.references import PopulationRow, population_ids
@@ -22,7 +22,7 @@ from dsd.store.workers import giving_back, heartbeat, register_worker, rescue_de
 
 __all__ = [
     "Claim", "beat", "claim", "fail", "finish", "open_runs", "pending", "record_epoch",
-    "register_worker", "release", "rescue_dead", "retire_worker",
+    "register_worker", "release", "rescue_dead", "retire_worker", "surrender",
 ]  # fmt: skip
 
 
@@ -122,6 +122,13 @@ def release(store: Store, claim: Claim) -> bool:
     with writing(store) as connection:
         back = {"state": "queued", "owner": None, "lease_until": None, "started": None}
         return change(connection, claim, **back, forgiven=Run.forgiven + 1)
+
+
+def surrender(store: Store, claim: Claim, max_attempts: int = 3) -> bool:
+    """Queue the run again, the attempt counted, or fail it after `max_attempts`; False if lost."""
+    with writing(store) as connection:
+        given = connection.execute(giving_back(and_(*fence(claim)), max_attempts))
+    return given.rowcount == 1
 
 
 def pending(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> int:

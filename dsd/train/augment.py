@@ -1,7 +1,8 @@
 """What happens to training images, a batch at a time, on the device, random per image.
 
 Crops and flips map uint8 to uint8; lighting and normalisation are one multiplication and addition
-at the end. Each has the distribution of torchvision's transform of one image.
+at the end. Each has the distribution of torchvision's transform of one image. Where ranks share a
+batch, each draws the numbers of all of it and uses those of its own images.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dsd.regime import Augment
+from dsd.train.share import WHOLE, Share
 
 SCALE = (0.08, 1.0)  # share of the area that a random resized crop keeps
 RATIO = (3 / 4, 4 / 3)  # its width over its height
@@ -42,30 +44,38 @@ class Normalization:
         scale, shift = (1 / (255 * std)).view(1, -1, 1, 1), (-mean / std).view(1, -1, 1, 1)
         return cls(scale.to(device), shift.to(device), light)
 
-    def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+    def __call__(
+        self, images: Tensor, generator: Generator | None = None, share: Share = WHOLE
+    ) -> Tensor:
         """Float images (n, c, h, w); with a generator and lighting on, lit at random."""
         shift = self.shift
         if self.light is not None and generator is not None:
-            alpha = torch.randn(len(images), 3, generator=generator, device=images.device)
-            shift = shift + (alpha @ self.light.T)[:, :, None, None]
+            n = share.whole(len(images))
+            alpha = torch.randn(n, 3, generator=generator, device=images.device)
+            shift = shift + (share.of(alpha) @ self.light.T)[:, :, None, None]
         return torch.addcmul(shift, images.float(), self.scale)
 
 
-def augmented(images: Tensor, augment: Augment, resolution: int, generator: Generator) -> Tensor:
+def augmented(
+    images: Tensor, augment: Augment, resolution: int, generator: Generator, share: Share = WHOLE
+) -> Tensor:
     """Cropped and flipped training images (n, c, resolution, resolution), uint8."""
     if augment.crop == "pad":
-        images = pad_crop(images, augment.pad, generator)
+        images = pad_crop(images, augment.pad, generator, share)
     elif augment.crop == "random-resized":
-        images = random_resized_crop(images, resolution, generator)
-    return flip(images, generator) if augment.flip else images
+        images = random_resized_crop(images, resolution, generator, share)
+    return flip(images, generator, share) if augment.flip else images
 
 
-def pad_crop(images: Tensor, pad: int, generator: Generator) -> Tensor:
+def pad_crop(images: Tensor, pad: int, generator: Generator, share: Share = WHOLE) -> Tensor:
     """`pad` black pixels on every side, then a random window of the old size."""
     n, c, h, w = images.shape
     device = images.device
     top, left = (
-        torch.randint(2 * pad + 1, (n, 1), generator=generator, device=device) for _ in range(2)
+        share.of(
+            torch.randint(2 * pad + 1, (share.whole(n), 1), generator=generator, device=device)
+        )
+        for _ in range(2)
     )
     rows = (top + torch.arange(h, device=device))[:, None, :, None]
     columns = (left + torch.arange(w, device=device))[:, None, None, :]
@@ -74,19 +84,23 @@ def pad_crop(images: Tensor, pad: int, generator: Generator) -> Tensor:
     return F.pad(images, (pad, pad, pad, pad))[image, channel, rows, columns]
 
 
-def flip(images: Tensor, generator: Generator) -> Tensor:
+def flip(images: Tensor, generator: Generator, share: Share = WHOLE) -> Tensor:
     """Each image mirrored left to right with probability 1/2."""
-    chosen = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
-    return torch.where(chosen, images.flip(3), images)
+    n = share.whole(len(images))
+    chosen = torch.rand(n, 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(share.of(chosen), images.flip(3), images)
 
 
-def random_resized_crop(images: Tensor, size: int, generator: Generator) -> Tensor:
+def random_resized_crop(
+    images: Tensor, size: int, generator: Generator, share: Share = WHOLE
+) -> Tensor:
     """A random box of each image, resized to (size, size) by antialiased bilinear interpolation.
 
     Resizing is linear in rows and in columns: two batched matrix products do every box at once.
     """
     n, _, h, w = images.shape
-    top, left, height, width = random_boxes(n, h, w, generator, images.device)
+    boxes = random_boxes(share.whole(n), h, w, generator, images.device)
+    top, left, height, width = (share.of(side) for side in boxes)
     rows = resize_weights(top, height, h, size)[:, None]
     columns = resize_weights(left, width, w, size)[:, None]
     out = rows @ images.float() @ columns.transpose(2, 3)

@@ -91,7 +91,8 @@ def _placed(regime: Regime, held: Held, device: torch.device) -> Dataset:
     arrays = held.arrays
     _agree(regime, int(arrays["train_labels"].max()) + 1, arrays["train_images"].shape[1])
     splits = [
-        Images(*(tensor_of(arrays[f"{split}_{what}"]).to(device) for what in ("images", "labels")))
+        Images(tensor_of(arrays[f"{split}_images"]).to(device),
+               tensor_of(arrays[f"{split}_labels"]).to(device))
         for split in ("train", "test")
     ]  # fmt: skip
     return Dataset(splits[0], splits[1], held.fingerprint)

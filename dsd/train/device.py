@@ -44,6 +44,21 @@ def pick_device(gpu: int | None = None, cpu: bool = False) -> torch.device:
     return there[gpu]
 
 
+def pick_devices(gpus: str) -> list[torch.device]:
+    """The GPUs of a list such as "0,1", or "all". Raises DsdError, UsageError."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise DsdError(f"--gpus {gpus}: no CUDA device on this machine. --cpu --ranks 2 does the "
+                       "same on CPU cores.")  # fmt: skip
+    if gpus == "all":
+        return [torch.device(f"cuda:{number}") for number in range(count)]
+    numbers = [int(part) if part.isdigit() else -1 for part in gpus.split(",")]
+    if not all(0 <= number < count for number in numbers) or len({*numbers}) < len(numbers):
+        raise UsageError(f"--gpus {gpus}: this machine has {count}; all, or different numbers from "
+                         f"0 to {count - 1} between commas, would work.")  # fmt: skip
+    return [torch.device(f"cuda:{number}") for number in numbers]
+
+
 def prepare(device: torch.device, deterministic: bool = False) -> None:
     """Settle what the process needs to train on the device.
 

@@ -21,6 +21,7 @@ from dsd.train.images import shuffled, whole_batches
 from dsd.train.listing import Listing, UnreadableImage, read_image
 from dsd.train.prefetch import on_device
 from dsd.train.seeds import derive
+from dsd.train.share import WHOLE, Share
 
 Key = tuple[int, int, str, int]  # index, the pass's seed, path, label
 
@@ -36,6 +37,7 @@ class Folder:
     training: bool
     readers: int = 0  # processes that read beside the one that trains
     reader: str = "torchvision"  # or "dali"
+    share: Share = WHOLE  # of each batch: only these images are read
     augmented: ClassVar[bool] = True  # crop and flip happen while reading
 
     def __len__(self) -> int:
@@ -47,7 +49,8 @@ class Folder:
             order: Sequence[Tensor] = torch.arange(len(self)).split(size)
         else:
             order = whole_batches(shuffled(len(self), seed, torch.device("cpu")), size)
-        self._plan.order, self._plan.seed = order, seed or 0
+        mine = [batch for batch in map(self.share.of, order) if len(batch)]
+        self._plan.order, self._plan.seed = mine, seed or 0
         yield from on_device(map(_readable, self._loader), self.device)
 
     @cached_property

@@ -12,14 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsd.regime import Regime
+from dsd.train.share import WHOLE, Share
 
 
 @dataclass(frozen=True)
 class Images:
-    """pixels (n, channels, height, width) uint8 and labels (n,) int64."""
+    """pixels (n, channels, height, width) uint8 and labels (n,) int64.
+
+    `len` is n, batches are the `share` of each: see `dsd.train.ddp`.
+    """
 
     pixels: Tensor
     labels: Tensor
+    share: Share = WHOLE
     augmented: ClassVar[bool] = False  # crop and flip are still to be done
 
     def __len__(self) -> int:
@@ -31,10 +36,16 @@ class Images:
         In training a short last batch is dropped, as pycls does (unless there is no other).
         """
         if seed is None:
-            yield from zip(self.pixels.split(size), self.labels.split(size), strict=True)
+            for pixels, labels in zip(
+                self.pixels.split(size), self.labels.split(size), strict=True
+            ):
+                mine = self.share.of(labels)
+                if len(mine):
+                    yield self.share.of(pixels), mine
             return
         for chosen in whole_batches(shuffled(len(self), seed, self.labels.device), size):
-            yield self.pixels[chosen], self.labels[chosen]
+            mine = self.share.of(chosen)
+            yield self.pixels[mine], self.labels[mine]
 
 
 def shuffled(count: int, seed: int, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dsd.errors import DsdError
 from dsd.regime import Regime
 from dsd.train.data import Dataset
+from dsd.train.ddp import ALONE, Ranks
 from dsd.train.device import peak_memory
 from dsd.train.evaluate import OnBatch, PreciseBN, Tally, evaluate
 from dsd.train.how import How
@@ -80,6 +81,7 @@ class Session:
     step: Step
     dataset: Dataset
     seed: int
+    ranks: Ranks
     stopped: Callable[[], bool]
     precise_bn: PreciseBN
     on_training: OnBatch
@@ -90,27 +92,31 @@ class Session:
     def start(
         cls, model: nn.Module, regime: Regime, dataset: Dataset, device: torch.device, seed: int,
         stopped: Callable[[], bool], how: How = AS_USUAL, say: Callable[[str], None] = print,
+        ranks: Ranks = ALONE,
     ) -> Session:  # fmt: skip
         """The model on its device, ready to train; on a GPU it is first seen which way is faster.
 
-        `say` is told where something could not be done the fast way.
+        `say` is told where something could not be done the fast way. With several `ranks` the
+        others are at the same with a twin of the model, each on its share of every batch.
         """
-        batch = min(regime.train.batch, len(dataset.train))
+        batch = min(regime.train.batch, len(dataset.train)) // ranks.count
         chosen = how.choice(device) or fastest(model, regime, device, batch, how, say)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        step = Step.of(model, regime, device, chosen, not dataset.train.augmented, how.compiled)
+        augments = not dataset.train.augmented
+        step = Step.of(model, regime, device, chosen, augments, how.compiled, ranks)
         precise_bn = PreciseBN(step.tested)
         passes: list[OnBatch] = [
             step.train,
             precise_bn.scored(step.as_trained),
             step.tally.scored(step.as_tested),
         ]
-        if how.graphs:
+        if how.graphs and ranks.count == 1:
             pool, random = Pool(), (step.generator, step.generator, None)
             passes = [Replayed(one, device, generator, say, pool)
                       for one, generator in zip(passes, random, strict=True)]  # fmt: skip
-        return cls(step, dataset, seed, stopped, precise_bn, *passes)
+        mine, stop = ranks.part(dataset), ranks.together(stopped)
+        return cls(step, mine, seed, ranks, stop, precise_bn, *passes)
 
     @property
     def model(self) -> nn.Module:
@@ -144,14 +150,15 @@ class Session:
 
     def epoch(self, index: int) -> Epoch:
         """Train for one epoch, counted from 0, and test."""
+        self.ranks.begin(index)
         begin = time.perf_counter()
-        loss, error, _ = self.train_pass(index).means()
+        loss, error, _ = self.ranks.summed(self.train_pass(index)).means()
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {index + 1}.")
         trained = time.perf_counter()
         if self.step.average and index < self.step.regime.train.warmup_epochs:
             self.step.average.restart()
-        test_loss, test_error, test_error5 = self.test_pass(index).means()
+        test_loss, test_error, test_error5 = self.ranks.summed(self.test_pass(index)).means()
         if not math.isfinite(test_loss):
             raise Diverged(f"the test loss is {test_loss} after epoch {index + 1}.")
         seconds, speed = time.perf_counter() - begin, self.steps * self.batch / (trained - begin)
@@ -176,7 +183,7 @@ class Session:
         if wanted:
             seen = itertools.islice(self.training_batches("precise-bn", index), wanted)
             self.precise_bn.settle(self.on_settling, seen)
-        batches = self.dataset.test.batches(TEST_BATCH)
+        batches = self.dataset.test.batches(TEST_BATCH * self.ranks.count)
         return evaluate(self.tested, self.on_testing, batches, self.step.tally)
 
     def training_batches(self, stream: str, index: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,6 +21,7 @@ from dsd.regime import Regime
 from dsd.train.images import as_tested, fitted, shuffled, tensor_of, whole_batches
 from dsd.train.prefetch import on_device
 from dsd.train.prepared import SPLITS, Manifest, labels_file, map_file
+from dsd.train.share import WHOLE, Share
 
 RESERVE = 16 << 30  # bytes of a GPU that stay free for training, when images are to be held on it
 AHEAD = 4  # batches that are gathered while one is trained on
@@ -39,6 +40,7 @@ class Mapped:
     rows: Tensor  # (n,) int64, on the CPU
     device: torch.device
     view: Callable[[Tensor], Tensor]
+    share: Share = WHOLE  # of each batch
     augmented: ClassVar[bool] = False
 
     def __len__(self) -> int:
@@ -51,7 +53,8 @@ class Mapped:
         else:
             drawn = shuffled(len(self), seed, self.rows.device)
             order = tuple(self.rows[chosen] for chosen in whole_batches(drawn, size))
-        for pixels, rows in self._gathered(order):
+        mine = [rows for rows in map(self.share.of, order) if len(rows)]
+        for pixels, rows in self._gathered(mine):
             yield self.view(pixels), self.labels[rows]
 
     def _gathered(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

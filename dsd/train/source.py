@@ -21,6 +21,7 @@ from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
 from dsd.train.data import Dataset, DatasetMissing, check, load
+from dsd.train.ddp import check_batch
 from dsd.train.events import Voice
 from dsd.train.same_data import SameImages
 
@@ -40,6 +41,7 @@ class Source:
     chosen: Sequence[int] | None
     voice: Voice
     reader: str = "torchvision"  # of image folders
+    ranks: int = 1  # that share a batch
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
 
@@ -76,14 +78,16 @@ class Source:
         return found
 
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
-        """The images of a regime, loaded once."""
+        """The images of a regime, loaded once. Raises Indivisible where the ranks cannot share."""
         if regime.digest not in self.loaded:
             dataset = load(regime, self.folder, device, self.reader)
             if dataset.reader:
                 line = f"Images of '{regime.name}' are read by {dataset.reader}."
                 self.voice.tell("reading", line, regime=regime.name, reader=dataset.reader)
             self.loaded[regime.digest] = dataset
-        return self.loaded[regime.digest]
+        dataset = self.loaded[regime.digest]
+        check_batch(regime, self.ranks, len(dataset.train))
+        return dataset
 
     def say_held_back(self) -> None:
         """Say what waits for a person, lest an idle worker seem to overlook it."""
@@ -96,6 +100,7 @@ class Source:
         missing = {}
         for digest, regime in regimes.items():
             try:
+                check_batch(regime, self.ranks)
                 check(regime, self.folder)
                 self.same.check(regime, self.loaded.get(digest))
             except DatasetMissing as error:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from dsd.regime import Regime
 from dsd.train.augment import Normalization, augmented
 from dsd.train.average import Average
+from dsd.train.ddp import ALONE, Ranks
 from dsd.train.evaluate import Tally
 from dsd.train.how import FORMATS
 from dsd.train.optimizer import sgd
+from dsd.train.share import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Step:
     """A network with all that a batch of it needs; its effects stay on the device.
 
     `augments` says whether crops and flips are still to be done. `call` is the model, or what
-    torch.compile made of it. `rate` holds the learning rate where a recorded step is to read it.
+    torch.compile or several ranks make of it. `rate` holds the learning rate where a recorded step
+    is to read it.
     """
 
     model: nn.Module
@@ -37,6 +40,7 @@ class Step:
     generator: torch.Generator
     tally: Tally
     rate: Tensor | None
+    share: Share = WHOLE  # of each training batch
 
     @property
     def tested(self) -> nn.Module:
@@ -46,17 +50,17 @@ class Step:
     @classmethod
     def of(
         cls, model: nn.Module, regime: Regime, device: torch.device, memory_format: str,
-        augments: bool = True, compiled: bool = False,
+        augments: bool = True, compiled: bool = False, ranks: Ranks = ALONE,
     ) -> Step:  # fmt: skip
         """The model on its device, in its memory format, and its optimiser."""
-        model = model.to(device).to(memory_format=FORMATS[memory_format])
+        model = ranks.normed(model).to(device).to(memory_format=FORMATS[memory_format])
         rate = torch.tensor(regime.train.lr, device=device) if device.type == "cuda" else None
         return cls(
-            model, torch.compile(model, dynamic=False) if compiled else model,
+            model, ranks.joined(torch.compile(model, dynamic=False) if compiled else model),
             Average.of(model, regime.train.ema), regime, device,
             memory_format, augments, sgd(model, regime, rate),
             Normalization.of(regime.augment, device), torch.Generator(device),
-            Tally.on(device), rate,
+            Tally.on(device), rate, ranks.share,
         )  # fmt: skip
 
     def train(self, images: Tensor, labels: Tensor) -> None:
@@ -83,8 +87,10 @@ class Step:
         """Training images as the network sees them, by the generator's next numbers."""
         if self.augments:
             regime = self.regime
-            images = augmented(images, regime.augment, regime.resolution, self.generator)
-        return self.placed(self.normalization(images, self.generator))
+            images = augmented(
+                images, regime.augment, regime.resolution, self.generator, self.share
+            )
+        return self.placed(self.normalization(images, self.generator, self.share))
 
     def placed(self, images: Tensor) -> Tensor:
         """Images in the model's memory format."""

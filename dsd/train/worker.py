@@ -7,8 +7,9 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.queue import Claim
 from dsd.train.checkpoint import Checkpoint, Unusable, first_line
 from dsd.train.data import Dataset
-from dsd.train.device import device_name, prepare, provenance
+from dsd.train.ddp import RankLost
+from dsd.train.device import provenance
 from dsd.train.events import Hear, Voice, aloud
 from dsd.train.heartbeat import heartbeat
 from dsd.train.how import How
@@ -32,6 +34,7 @@ from dsd.train.pulse import Pulse
 from dsd.train.seeds import run_seed
 from dsd.train.source import Source
 from dsd.train.stop import Stop
+from dsd.train.team import Team
 from dsd.train.weights import Keep
 
 POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
@@ -50,6 +53,7 @@ def work(
     keep: Keep = NO_WEIGHTS,
     how: How = AS_USUAL,
     reader: str = "torchvision",
+    team: Team | None = None,
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -67,22 +71,24 @@ def work(
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
     weights are kept, and where; `reader`, torchvision or dali, reads image folders. `hear` is told
-    all that happens, `pulse` counts steps. Raises DatasetMissing, with the queue untouched, when
-    the images of every waiting network are missing in `folder`.
+    all that happens, `pulse` counts steps. A `team` trains a network on several devices, `device`
+    the first. Raises RankLost where one of its ranks was killed, and DatasetMissing, with the queue
+    untouched, when the images of every waiting network are missing in `folder`.
     """
-    stop = stop or Stop()
+    stop, team = stop or Stop(), team or Team((device,), folder)
     voice = Voice(hear, launched)
-    source = Source(store, folder, populations, voice, reader)
+    source = Source(store, folder, populations, voice, reader, team.count)
     source.populations(required=True)
-    prepare(device, how.deterministic)
+    team.prepare(how.deterministic)
     queue.rescue_dead(store, max_attempts)
-    origin, pulse = {**provenance(device), **how.asked()}, pulse or Pulse()
-    worker = Worker(
-        store, source, device, checkpoints, keep, how, lease_s, voice, pulse, stop, origin
-    )
+    origin = {**provenance(device), **how.asked(), **team.provenance()}
+    worker = Worker(store, source, device, checkpoints, keep, how, lease_s, voice,
+                    pulse or Pulse(), stop, origin, team, max_attempts)  # fmt: skip
     taken = ended = 0
     idle_s = 0.0
-    with entered(store, voice, device_name(device), launched) as owner:
+    with ExitStack() as leaving:
+        owner = leaving.enter_context(entered(store, voice, team.name, launched))
+        leaving.callback(team.end)
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:
@@ -145,6 +151,8 @@ class Worker:
     pulse: Pulse
     stop: Stop
     origin: dict[str, str]
+    team: Team
+    max_attempts: int
 
     def run(self, claim: Claim) -> bool:
         """Train one claimed network and record how it ended; whether it has an error now."""
@@ -161,7 +169,8 @@ class Worker:
                 self.give_back(claim)
                 raise
             try:
-                errors, kept = self.train(claim, regime, dataset, lost, chosen)
+                with self.team.watched(partial(self.give_up, claim, regime)):
+                    errors, kept = self.train(claim, regime, dataset, lost, chosen)
             except Stopped:
                 return self.leave(claim, lost)
             except DatabaseUnavailable:
@@ -169,8 +178,7 @@ class Worker:
             except Diverged as error:
                 return self.diverged(claim, regime, dataset, chosen, error)
             except Exception as error:
-                self.forget(claim, regime)
-                return self.failed(claim, error)
+                return self.broken(claim, regime, self.team.cause(error))
             except BaseException:
                 self.give_back(claim)
                 raise
@@ -189,6 +197,7 @@ class Worker:
         """
         checkpoint = self.checkpoint(claim, regime)
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
+        self.team.introduce(session, claim.arch_text, self.how, len(done), checkpoint)
         epochs: list[Epoch] = []
         chosen.update(session.chosen)
         for epoch in session.epochs(done):
@@ -231,7 +240,8 @@ class Worker:
         chosen = kept.memory_format(self.device) if kept else ""
         how = replace(self.how, memory_format=chosen or self.how.memory_format)
         say = self.voice.warning(claim)
-        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, say)
+        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, say,
+                                self.team.join())  # fmt: skip
         self.pulse.network(session.steps, session.batch)
         if checkpoint is None or kept is None:
             return session, []
@@ -303,11 +313,32 @@ class Worker:
         end = Outcome("diverged", chance, chance, line, message=str(error))
         return self.finish(claim, regime, dataset, chosen, end)
 
+    def broken(self, claim: Claim, regime: Regime, error: Exception) -> bool:
+        """Record what went wrong, on this rank or on another. Raises RankLost."""
+        if self.team.busy:
+            self.team.end(at_once=True)
+        return self.settle(claim, regime, error)
+
+    def settle(self, claim: Claim, regime: Regime, error: Exception) -> bool:
+        """Record an error, or give back a network that may not be its cause. Raises RankLost."""
+        if isinstance(error, RankLost):  # the attempt counts: a network may have its ranks killed
+            patiently(lambda: queue.surrender(self.store, claim, self.max_attempts))
+            raise error
+        self.forget(claim, regime)
+        return self.failed(claim, error)
+
+    def give_up(self, claim: Claim, regime: Regime, error: Exception) -> None:
+        """Settle it from another thread, as this one hangs and its process ends now."""
+        try:
+            self.settle(claim, regime, error)
+        except DsdError as said:
+            self.voice.tell("warning", f"Error: {said}", claim, message=str(said))
+
     def failed(self, claim: Claim, error: Exception) -> bool:
         """Record what went wrong. Raises DsdError where it leaves the device unusable."""
         state = "out-of-memory" if is_out_of_memory(error) else "failed"
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        trace = traceback.format_exc()
+        trace = "".join(traceback.format_exception(error))
         kept = patiently(
             lambda: queue.fail(self.store, claim, state=state, message=message, trace=trace)
         )
