@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from dsd.store.engine import Store
+from dsd.train.data import DatasetMissing
 from dsd.train.ddp import Indivisible, RankLost
 from dsd.train.images import shuffled
 from dsd.train.listing import UnreadableImage
 from dsd.train.seeds import derive, run_seed
 from dsd.train.share import Share
+from dsd.train.source import Source
 from dsd.train.team import Team
 from tests.train.conftest import fill, make_regime, small_arch
 from tests.train.test_worker import COLOUR, epochs, finish_all, runs, wait_for
@@ -51,21 +53,19 @@ def pair(folder: Path = Path("."), **given: Any) -> Team:
 def test_a_batch_that_cannot_be_split_leaves_the_queue_untouched(store):
     fill(store, [small_arch(8)], make_regime("odd", train={"batch": 125}))
     before, team = runs(store), pair()
-    with pytest.raises(NothingHere, match="over 2 ranks; 1, 5, 25 would work") as refused:
+    with pytest.raises(DatasetMissing, match="over 2 ranks; 1, 5, 25 would work") as refused:
         finish_all(store, team=team)
     assert refused.value.exit_code == 3
     assert runs(store) == before
     assert not team.peers
 
 
-def test_a_set_smaller_than_its_batch_is_split_or_given_back(store):
-    """The images, not the regime, decide then: 5,000 of them do not go into three."""
-    fill(store, [small_arch(8)], make_regime("large", train={"batch": 6000}))
-    team = Team([CPU] * 3, Path("."), timeout_s=60)
+def test_a_set_smaller_than_a_batch_is_what_is_split(store):
+    """5,000 images do not go into three, though the regime's batch would."""
+    regime = make_regime("large", train={"batch": 6000})
+    assert Source(store, Path("."), None, print, 2).dataset(regime, CPU)
     with pytest.raises(Indivisible, match="a batch of 5000 images"):
-        finish_all(store, team=team)
-    (run,) = runs(store)
-    assert (run.state, run.attempts - run.forgiven) == ("queued", 0)
+        Source(store, Path("."), None, print, 3).dataset(regime, CPU)
 
 
 @pytest.mark.slow
