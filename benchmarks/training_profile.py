@@ -4,9 +4,9 @@ python benchmarks/training_profile.py [--regime fashion] [--device cpu] anynetx_
 python benchmarks/training_profile.py --regime imagenet_400mf --device cuda:0 regnetx-400mf
 
 Each network trains by `dsd.train.loop.Session` under the regime: after a warm-up, so many steps are
-recorded, begun and ended between two steps. On the CPU a kind's time is the operators' own, the
-median over the steps, so that a step in which the machine did something else counts little; what no
-operator claims is Python's and autograd's. On a GPU it is the time of the kernels that the
+recorded, begun and ended between two steps. On the CPU a kind's time is the operators' own, each
+one's least over the steps, so that a busy machine counts little; what no operator claims is
+Python's and the recording's. On a GPU it is the time of the kernels that the
 operators launched; what no kernel fills is idle. Where the regime's images are not there, random
 ones take their place: which steps are taken does not depend on what they show.
 (Not called profile.py: the library's cProfile imports a module of that name.)
@@ -145,18 +145,24 @@ def is_backward(event: Any) -> bool:
 
 
 def on_cpu(steps: Steps, events: Sequence[Any]) -> dict[str, float]:
-    """Milliseconds a step by kind: medians over the steps."""
+    """Milliseconds a step by kind: each operator's least over the steps, summed.
+
+    The k-th of a kind in one step is the k-th in another. So what other processes take, which falls
+    on one operator here and on another there, does not count, but for operators that are longer
+    than the machine's turns.
+    """
     begins = sorted(event.time_range.start for event in events if event.name == MARK)
-    tables: list[dict[str, float]] = [defaultdict(float) for _ in range(steps.count)]
-    for event in events:
+    tables: list[dict[str, list[float]]] = [defaultdict(list) for _ in range(steps.count)]
+    for event in sorted(events, key=lambda event: event.time_range.start):
         index = bisect_right(begins, event.time_range.start) - 1
         if event.name != MARK and 0 <= index < steps.count:
-            tables[index][labelled(event)] += event.self_cpu_time_total / 1e3
+            tables[index][labelled(event)].append(event.self_cpu_time_total / 1e3)
     for index, table in enumerate(tables):
         whole = 1e3 * (steps.times[index + 1] - steps.times[index])
-        table[REST] = max(0.0, whole - sum(table.values()))
+        table[REST] = [max(0.0, whole - sum(map(sum, table.values())))]
     kinds = {kind for table in tables for kind in table}
-    return {kind: statistics.median(table.get(kind, 0.0) for table in tables) for kind in kinds}
+    return {kind: sum(map(min, zip(*(table[kind] for table in tables), strict=False)))
+            for kind in kinds if all(table[kind] for table in tables)}  # fmt: skip
 
 
 def on_gpu(steps: Steps, events: Sequence[Any]) -> dict[str, float]:
@@ -182,8 +188,8 @@ def tell(label: str, arch: Arch, regime: Regime, steps: Steps, table: dict[str, 
     whole = sum(table.values())
     lengths = [b - a for a, b in zip(steps.times, steps.times[1:], strict=False)]
     say(f"{label}: {' '.join(f'{s.d}x{s.w}/{s.b}/{s.g}' for s in arch.stages)}  (d x w / b / g)")
-    say(f"  {1e3 * statistics.median(lengths):.1f} ms a step (median of {steps.count}), "
-        f"batch {regime.train.batch}, recorded")  # fmt: skip
+    say(f"  {1e3 * statistics.median(lengths):.1f} ms a step (median of {steps.count}, others' "
+        f"work included), batch {regime.train.batch}, recorded")  # fmt: skip
     for kind, ms in sorted(table.items(), key=lambda item: -item[1]):
         if ms >= 0.002 * whole:
             say(f"  {kind:<44}{ms:>9.2f} ms {100 * ms / whole:>6.1f}%")
