@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from dsd.lab import Lab
+    from dsd.store.engine import Store
     from dsd.train.stop import Stop
 
 
@@ -54,26 +56,7 @@ if TYPE_CHECKING:
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
 @pass_lab
-def worker(
-    lab: Lab,
-    gpu: int | None,
-    gpus: str | None,
-    cpu: bool,
-    ranks: int | None,
-    references: tuple[str, ...],
-    max_runs: int | None,
-    max_attempts: int,
-    checkpoints: str | None,
-    keep_weights: str | None,
-    deterministic: bool,
-    compiled: bool,
-    no_graphs: bool,
-    exit_when_empty: bool,
-    log: Path | None,
-    plain: bool,
-    parent: int | None,
-    launched: str,
-) -> None:
+def worker(lab: Lab, **given: Any) -> None:
     """Train queued networks one after another and record every epoch.
 
     A terminal shows what is trained, how far it is and how far the queue is; elsewhere, and with
@@ -84,59 +67,105 @@ def worker(
         dsd worker --gpus 0,1,2,3
         dsd worker --cpu --exit-when-empty --log worker.jsonl
     """
-    devices = _devices(gpu, gpus, cpu, ranks, compiled)
+    asked = Asked(**given)
+    asked.check()
 
-    from dsd.cli.watch import watched
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
+    from dsd.train.stop import stop_on_signals
+
+    devices = _devices(asked)
+    lab.reader.close()  # says what to run where there is no database; a worker makes none
+    store = open_store(lab.settings.db, pooled=False)
+    chosen = (resolve(store, name, lab.settings.regime_name) for name in asked.references)
+    wanted = [row.id for rows in chosen for row in rows]
+    with stop_on_signals() as stop:
+        _leave_with(asked.parent, stop)
+        _train(lab, store, wanted or None, devices, asked, stop)
+    raise SystemExit(stop.exit_code)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options, as they were given."""
+
+    gpu: int | None
+    gpus: str | None
+    cpu: bool
+    ranks: int | None
+    references: tuple[str, ...]
+    max_runs: int | None
+    max_attempts: int
+    checkpoints: str | None
+    keep_weights: str | None
+    deterministic: bool
+    compiled: bool
+    no_graphs: bool
+    exit_when_empty: bool
+    log: Path | None
+    plain: bool
+    parent: int | None
+    launched: str
+
+    def check(self) -> None:
+        """Refuse what excludes each other."""
+        if self.gpu is not None and self.cpu:
+            raise click.UsageError("--gpu and --cpu exclude each other.")
+        if self.gpus is not None and (self.cpu or self.gpu is not None):
+            raise click.UsageError("--gpus excludes --gpu and --cpu.")
+        if self.ranks is not None and not self.cpu:
+            raise click.UsageError("--ranks goes with --cpu; --gpus 0,1 has a rank on each GPU.")
+        if self.compiled and self.together:
+            raise click.UsageError(
+                "--compile is for one device: leave it out, or --gpus and --ranks."
+            )
+
+    @property
+    def together(self) -> bool:
+        """Whether several devices train one network."""
+        return self.gpus is not None or (self.ranks or 1) > 1
+
+
+def _devices(asked: Asked) -> list[torch.device]:
+    """A device for each rank. Raises UsageError, DsdError."""
+    from dsd.train.device import pick_device, pick_devices
+
+    if asked.gpus is not None:
+        return pick_devices(asked.gpus)
+    return [pick_device(asked.gpu, asked.cpu)] * (asked.ranks or 1)
+
+
+def _train(
+    lab: Lab, store: Store, populations: list[int] | None, devices: list[torch.device],
+    asked: Asked, stop: Stop,
+) -> None:  # fmt: skip
+    """Train in this process, one network after the other."""
+    from dsd.cli.watch import watched
     from dsd.train.how import How
     from dsd.train.reader import reader_for
-    from dsd.train.stop import stop_on_signals
     from dsd.train.team import Team
     from dsd.train.weights import Keep
     from dsd.train.worker import work
 
-    device, folder = devices[0], Path(lab.settings.data)
-    reader = reader_for(lab.settings.reader, device)
-    team = Team(devices, folder, reader)
-    lab.reader.close()  # says what to run where there is no database; a worker makes none
-    store = open_store(lab.settings.db, pooled=False)
-    wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
+    settings = lab.settings
+    folder, device = Path(settings.data), devices[0]
+    reader = reader_for(settings.reader, device)
     places = ", ".join(map(str, devices))
-    click.echo(f"worker on {places}, database {lab.settings.database}, data in {folder}")
-    kept = lab.settings.checkpoints if checkpoints is None else checkpoints
-    weights = keep_weights or lab.settings.weights
-    keep = Keep(Path(weights) if weights else None, every=bool(keep_weights))
-    live = not plain and parent is None
-    with stop_on_signals() as stop, watched(lab, wanted or None, log, live) as (hear, pulse):
-        _leave_with(parent, stop)
+    click.echo(f"worker on {places}, database {settings.database}, data in {folder}")
+    kept = settings.checkpoints if asked.checkpoints is None else asked.checkpoints
+    weights = asked.keep_weights or settings.weights
+    keep = Keep(Path(weights) if weights else None, every=bool(asked.keep_weights))
+    live = not asked.plain and asked.parent is None
+    with watched(lab, populations, asked.log, live) as (hear, pulse):
         ended = work(
-            store, folder=folder, device=device, team=team,
-            checkpoints=Path(kept) if kept else None, populations=wanted or None,
-            keep=keep, how=How(not no_graphs, compiled, deterministic), reader=reader,
-            max_runs=max_runs,
-            exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
+            store, folder=folder, device=device, team=Team(devices, folder, reader),
+            checkpoints=Path(kept) if kept else None, populations=populations, keep=keep,
+            how=How(not asked.no_graphs, asked.compiled, asked.deterministic), reader=reader,
+            max_runs=asked.max_runs, exit_when_empty=asked.exit_when_empty,
+            max_attempts=asked.max_attempts, launched=asked.launched,
             hear=hear, pulse=pulse, stop=stop,
         )  # fmt: skip
     click.echo(f"{ended} network{'s'[: ended != 1]} trained")
-    raise SystemExit(stop.exit_code)
-
-
-def _devices(
-    gpu: int | None, gpus: str | None, cpu: bool, ranks: int | None, compiled: bool
-) -> list[torch.device]:
-    """A device for each rank. Raises UsageError, DsdError."""
-    if gpu is not None and cpu:
-        raise click.UsageError("--gpu and --cpu exclude each other.")
-    if gpus is not None and (cpu or gpu is not None):
-        raise click.UsageError("--gpus excludes --gpu and --cpu.")
-    if ranks is not None and not cpu:
-        raise click.UsageError("--ranks goes with --cpu; --gpus 0,1 has a rank on each GPU.")
-    if compiled and (gpus is not None or (ranks or 1) > 1):
-        raise click.UsageError("--compile is for one device: leave it out, or --gpus and --ranks.")
-    from dsd.train.device import pick_device, pick_devices
-
-    return pick_devices(gpus) if gpus is not None else [pick_device(gpu, cpu)] * (ranks or 1)
 
 
 def _leave_with(parent: int | None, stop: Stop) -> None:
