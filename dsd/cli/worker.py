@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dsd.cli.options import pass_lab
+from dsd.cli.slots import Shift, SlotsType, one_will_do, said, slots_for, train_in_slots
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--gpu", type=click.IntRange(0), metavar="K", help="Train on CUDA device K.")
-@click.option("--cpu", is_flag=True, help="Train on one CPU core.")
+@click.option("--cpu", is_flag=True, help="Train on CPU cores.")
+@click.option("--slots", type=SlotsType(), metavar="K|auto",
+              help="Networks trained at the same time.  [1 on a GPU; one per core]")  # fmt: skip
+@click.option(
+    "--no-mps", is_flag=True, help="Share a GPU by time slices, not through NVIDIA's MPS."
+)
 @click.option("--space", "references", multiple=True, metavar="POPULATION",
               help="Only these populations (space[@regime][#seed]); repeatable.")  # fmt: skip
 @click.option("--max-runs", type=click.IntRange(1), help="Leave after this many networks.")
@@ -33,11 +40,15 @@ if TYPE_CHECKING:
 @click.option("--exit-when-empty", is_flag=True, help="Leave when nothing is queued.")
 @click.option("--parent", type=int, hidden=True, help="Leave when this process is gone.")
 @click.option("--launched", default="", hidden=True, help="Who started it, for `launch status`.")
+@click.option("--crew", is_flag=True, hidden=True, help="Others of its starter share the device.")
+@click.option("--tickets", type=int, hidden=True, help="File that counts what they may take.")
 @pass_lab
 def worker(
     lab: Lab,
     gpu: int | None,
     cpu: bool,
+    slots: int | None,
+    no_mps: bool,
     references: tuple[str, ...],
     max_runs: int | None,
     max_attempts: int,
@@ -46,48 +57,98 @@ def worker(
     exit_when_empty: bool,
     parent: int | None,
     launched: str,
+    crew: bool,
+    tickets: int | None,
 ) -> None:
-    """Train queued networks one after another and record every epoch.
+    """Train queued networks and record every epoch: one on each core, or one on a GPU at a time.
+
+    With --slots several networks share a GPU, each in a process of its own; auto finds out how many
+    pay.
 
     \b
         dsd worker --gpu 0
+        dsd worker --gpu 0 --slots auto
         dsd worker --cpu --exit-when-empty
     """
     from dsd.store.engine import open_store
     from dsd.store.populations import resolve
-    from dsd.train.device import pick_device
     from dsd.train.stop import stop_on_signals
-    from dsd.train.weights import Keep
-    from dsd.train.worker import work
 
     if gpu is not None and cpu:
         raise click.UsageError("--gpu and --cpu exclude each other.")
-    device = pick_device(gpu, cpu)
     lab.reader.close()  # says what to run where there is no database; a worker makes none
     store = open_store(lab.settings.db, pooled=False)
     wanted = [row.id for ref in references for row in resolve(store, ref, lab.settings.regime_name)]
-    click.echo(f"worker on {device}, database {lab.settings.database}, data in {lab.settings.data}")
+    gpu = None if cpu else _gpu(gpu, slots)
     folder = lab.settings.checkpoints if checkpoints is None else checkpoints
-    weights = keep_weights or lab.settings.weights
-    keep = Keep(Path(weights) if weights else None, every=bool(keep_weights))
+    shift = Shift(
+        lab, store, wanted or None, ["--cpu"] if gpu is None else ["--gpu", str(gpu)],
+        slots_for(slots, gpu is not None, max_runs),
+        ["--data", lab.settings.data, "--regime", lab.settings.regime, "--checkpoints", folder,
+         "--max-attempts", str(max_attempts),
+         *(["--keep-weights", keep_weights] if keep_weights else []),
+         *(part for name in references for part in ("--space", name))],
+        max_runs, max_attempts, exit_when_empty, launched, folder,
+    )  # fmt: skip
     with stop_on_signals() as stop:
         _leave_with(parent, stop)
-        ended = work(
-            store, folder=Path(lab.settings.data), device=device,
-            checkpoints=Path(folder) if folder else None, populations=wanted or None,
-            keep=keep, max_runs=max_runs,
-            exit_when_empty=exit_when_empty, max_attempts=max_attempts, launched=launched,
-            say=click.echo, stop=stop,
-        )  # fmt: skip
-    click.echo(f"{ended} network{'s'[: ended != 1]} trained")
+        if shift.slots != 1 and not one_will_do(shift):
+            train_in_slots(shift, stop, not no_mps)
+        else:
+            _train(shift, stop, keep_weights, crew, tickets)
     raise SystemExit(stop.exit_code)
+
+
+def _gpu(given: int | None, slots: int | None) -> int | None:
+    """The GPU's number; None where there is none, and none was asked for."""
+    if given is not None:
+        return given
+    import torch
+
+    from dsd.train.device import pick_device
+
+    if slots in (None, 1):
+        return pick_device().index
+    return 0 if torch.cuda.device_count() else None  # without touching it: MPS comes first
+
+
+def _train(
+    shift: Shift, stop: Stop, keep_weights: str | None, crew: bool, tickets: int | None
+) -> None:
+    """Train in this process, one network after the other."""
+    from dsd.tickets import Tickets
+    from dsd.train.device import pick_device
+    from dsd.train.shared import borrowed
+    from dsd.train.weights import Keep
+    from dsd.train.worker import work
+
+    settings = shift.lab.settings
+    kind, *number = shift.device
+    device = pick_device(int(number[0]) if number else None, kind == "--cpu")
+    say = said if crew else click.echo
+    if not crew:
+        say(f"worker on {device}, database {settings.database}, data in {settings.data}")
+    weights = keep_weights or settings.weights
+    ended = work(
+        shift.store, folder=Path(settings.data), device=device,
+        checkpoints=Path(shift.checkpoints) if shift.checkpoints else None,
+        populations=shift.populations,
+        keep=Keep(Path(weights) if weights else None, every=bool(keep_weights)),
+        max_runs=shift.max_runs, exit_when_empty=shift.exit_when_empty,
+        max_attempts=shift.max_attempts, launched=shift.launched, crew=crew,
+        tickets=None if tickets is None else Tickets(tickets),
+        lent=borrowed(os.environ, stop.set), say=say, stop=stop,
+    )  # fmt: skip
+    if not crew:
+        say(f"{ended} network{'s'[: ended != 1]} trained")
 
 
 def _leave_with(parent: int | None, stop: Stop) -> None:
     """Set `stop` once the process that started this one is gone."""
 
     def watch() -> None:
-        while not stop.wait(1.0):
+        while not stop.at_once:
+            time.sleep(1.0)
             if os.getppid() != parent:
                 stop.set()
 

@@ -40,6 +40,7 @@ class Source:
     say: Callable[[str], None]
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
+    load: Callable[[Regime, Path, torch.device], Dataset] = load
 
     @cached_property
     def same(self) -> SameImages:
@@ -73,7 +74,7 @@ class Source:
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
         """The images of a regime, loaded once."""
         if regime.digest not in self.loaded:
-            self.loaded[regime.digest] = load(regime, self.folder, device)
+            self.loaded[regime.digest] = self.load(regime, self.folder, device)
         return self.loaded[regime.digest]
 
     def say_held_back(self) -> None:

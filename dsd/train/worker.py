@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -19,13 +20,16 @@ from dsd.regime import Regime
 from dsd.store import queue
 from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.queue import Claim
-from dsd.train.checkpoint import Checkpoint, Unusable
-from dsd.train.data import Dataset
+from dsd.tickets import Tickets
+from dsd.train.checkpoint import Checkpoint, Unusable, first_line
+from dsd.train.crowd import Crowd, NoRoom
+from dsd.train.data import Dataset, load
 from dsd.train.device import device_name, prepare, provenance
 from dsd.train.heartbeat import heartbeat
 from dsd.train.loop import Diverged, Epoch, Session, Stopped
 from dsd.train.patience import patiently
 from dsd.train.seeds import run_seed
+from dsd.train.shared import Lent
 from dsd.train.source import Source
 from dsd.train.stop import Stop
 from dsd.train.weights import Keep
@@ -49,6 +53,9 @@ def work(
     lease_s: float = 60.0,
     max_attempts: int = 3,
     launched: str = "",
+    crew: bool = False,
+    tickets: Tickets | None = None,
+    lent: Lent | None = None,
     say: Callable[[str], None] = print,
     stop: Stop | None = None,
 ) -> int:
@@ -58,23 +65,30 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. Raises DatasetMissing,
-    with the queue untouched, when the images of every waiting network are missing in `folder`.
+    weights are kept, and where. In a `crew` others may train on this device: `tickets` count what
+    they may take together, `lent` are the images that they share. Raises DatasetMissing,
+    with the queue untouched, when the images of every waiting network are missing in `folder`, and
+    NoRoom where the others leave a network too little memory: it is given back.
     """
     stop = stop or Stop()
-    source = Source(store, folder, populations, say)
+    source = Source(store, folder, populations, say, load=lent.load if lent else load)
     source.populations(required=True)
     prepare(device)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, device_name(device), launched)
     origin = provenance(device)
-    worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin)
+    crowd = Crowd(store, launched, device_name(device), crew)
+    worker = Worker(
+        store, source, device, checkpoints, keep, lease_s, say, stop, origin, crowd, lent
+    )
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
     idle_s = 0.0
     try:
-        while not stop.is_set() and taken != max_runs:
+        while not stop.is_set() and taken != max_runs and (tickets is None or tickets.take()):
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
+            if claim is None and tickets is not None:
+                tickets.give_back()
             if claim is not None:
                 taken += 1
                 idle_s = 0.0
@@ -107,10 +121,12 @@ class Worker:
     say: Callable[[str], None]
     stop: Stop
     origin: dict[str, str]
+    crowd: Crowd
+    lent: Lent | None = None
 
     def run(self, claim: Claim) -> bool:
         """Train one claimed network and record how it ended; whether it has an error now."""
-        begin = time.perf_counter()
+        begin, beside = time.perf_counter(), self.crowd.size()
         with heartbeat(
             lambda: queue.beat(self.store, claim, self.lease_s), self.lease_s / 3
         ) as lost:
@@ -127,8 +143,11 @@ class Worker:
             except DatabaseUnavailable:
                 raise
             except Diverged as error:
-                return self.diverged(claim, regime, dataset, error)
+                return self.diverged(claim, regime, dataset, error, beside)
             except Exception as error:
+                if self.leaving():  # what it ran into may come of that
+                    return self.leave(claim, lost)
+                self.judge(claim, error, beside)
                 self.forget(claim, regime)
                 return self.failed(claim, error)
             except BaseException:
@@ -137,7 +156,7 @@ class Worker:
             seconds = time.perf_counter() - begin
             self.say(f"{claim.label}: error {errors[-1]:.1f}% ({seconds:.1f} s)")
             last, lowest = errors[-1], min(errors)
-            return self.finish(claim, regime, dataset, "done", last, lowest, kept)
+            return self.finish(claim, regime, dataset, "done", last, lowest, beside, kept)
 
     def train(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
@@ -150,6 +169,8 @@ class Worker:
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
         epochs: list[Epoch] = []
         for epoch in session.epochs(done):
+            if self.lent and self.lent.lost.is_set():  # its images may have been anything
+                raise Stopped
             self.record(claim, epoch, lost)
             epochs.append(epoch)
             if len(epochs) <= len(done) or epoch.epoch == regime.train.epochs:
@@ -206,14 +227,18 @@ class Worker:
 
     def finish(
         self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float,
-        lowest: float, weights: Path | None = None,
+        lowest: float, beside: int, weights: Path | None = None,
     ) -> bool:  # fmt: skip
-        """Store a result and where it comes from; False if the lease was lost meanwhile."""
+        """Store a result and where it comes from; False if the lease was lost meanwhile.
+
+        `beside` is how many networks trained on the device when it began; the most count.
+        """
         origin = {
             **self.origin,
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
+            **({"slots": str(max(beside, self.crowd.size()))} if self.crowd.known else {}),
             **({"weights": str(weights)} if weights else {}),
         }
         kept = patiently(
@@ -227,11 +252,34 @@ class Worker:
             weights.unlink(missing_ok=True)  # no run's result says that they are its own
         return kept
 
-    def diverged(self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged) -> bool:
+    def diverged(
+        self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged, beside: int
+    ) -> bool:
         """A network that diverged is one at chance level: to drop it would flatter its space."""
         chance = 100 * (1 - 1 / regime.classes)
         self.say(f"{claim.label}: diverged, recorded at chance level {chance:g}%: {error}")
-        return self.finish(claim, regime, dataset, "diverged", chance, chance)
+        return self.finish(claim, regime, dataset, "diverged", chance, chance, beside)
+
+    def leaving(self, wait_s: float = 0.5) -> bool:
+        """Whether this worker leaves in mid-epoch, be it because the images' holder is gone."""
+        return self.stop.at_once or bool(self.lent and self.lent.lost.wait(wait_s))
+
+    def judge(self, claim: Claim, error: Exception, beside: int) -> None:
+        """Raises what an error says of others on the device, where it says nothing of the network.
+
+        NoRoom where memory is short and others hold some of it: the network is given back. Under
+        MPS one process's CUDA error reaches all: each attempt counts, and no network fails by it.
+        """
+        others = max(beside, self.crowd.size()) - 1
+        if not others:
+            return
+        if is_out_of_memory(error):
+            queue.release(self.store, claim)
+            raise NoRoom(f"{claim.label}: out of memory beside {others} other"
+                         f"{'s'[: others != 1]}: given back") from error  # fmt: skip
+        if "CUDA error" in str(error) and "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+            raise DsdError(f"{claim.label}: {first_line(error)}, of it or of another in MPS. "
+                           "It is tried again.") from error  # fmt: skip
 
     def failed(self, claim: Claim, error: Exception) -> bool:
         """Record what went wrong. Raises DsdError where it leaves the device unusable."""
