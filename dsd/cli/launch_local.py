@@ -80,13 +80,15 @@ def _table(lab: Lab, crew: Crew) -> Table:
     for number, slot in enumerate(crew.slots):
         one = known.get(slot.launched)
         mine = one if one and slot.process and slot.process.pid == one.pid else None
-        ended = str(one.ended if one else 0)
+        within = [w for name, w in known.items() if name.startswith(f"{slot.launched}.")]
+        ended = str(sum(w.ended for w in [*within, *([one] if one else [])]))
         waits = "closed" if slot.closed else "rests" if slot.deaths else "waits"
         state = "starting" if slot.process else waits
-        shown = (
-            cells(mine) if mine else (" ".join(slot.device).strip("-"), "", "", "", ended, state)
-        )
-        grid.add_row(str(number), *shown)
+        device = " ".join(slot.device[:2]).strip("-")
+        living = [w for w in within if w.state != "stopped"] if slot.process else []
+        rows = [cells(w) for w in ([mine] if mine else living)]
+        for shown in rows or [(device, "", "", "", ended, state)]:
+            grid.add_row(str(number), *shown)
     return grid
 
 

@@ -67,15 +67,14 @@ class Shift:
     @property
     def most(self) -> int:
         """Slots, as many as there may ever be."""
-        return self.slots or (cores() if self.device[0] == "--cpu" else MOST)
+        return self.slots or MOST
 
 
 def slots_for(given: int | None, on_gpu: bool, max_runs: int | None) -> int:
-    """Slots, AUTO where it is to be found out: all cores, or one on a GPU, unless given."""
-    slots = (1 if on_gpu else cores()) if given is None else given
-    if not on_gpu and slots == AUTO:
-        slots = AUTO if cores() > 1 else 1
-    return 1 if max_runs == 1 else slots
+    """Slots: all cores, or one on a GPU, unless given; AUTO where a GPU is to be tried out."""
+    if given is None or (given == AUTO and not on_gpu):
+        given = 1 if on_gpu else cores()
+    return min(given, max_runs) if given and max_runs else 1 if max_runs == 1 else given
 
 
 def one_will_do(shift: Shift) -> bool:
@@ -137,11 +136,10 @@ def _crew(shift: Shift, place: str, environment: dict[str, str], tickets: int | 
     if tickets is not None:
         arguments += ["--tickets", str(tickets)]
     debug = {"DSD_DEBUG": "1"} if "--debug" in sys.argv else {}
-    auto = shift.slots == AUTO and shift.device[0] != "--cpu"
     return Crew(
         arguments, [shift.device] * shift.most, relay=Relay(said, frozenset([AT_THE_END])),
         place=place, environment={"DSD_DB": shift.lab.settings.db, **debug, **environment},
-        files=[] if tickets is None else [tickets], wanted=1 if auto else shift.most,
+        files=[] if tickets is None else [tickets], wanted=shift.slots or 1,
         say=lambda line: click.echo(line, err=True),
     )  # fmt: skip
 
@@ -150,7 +148,7 @@ def _tuner(shift: Shift, crew: Crew) -> Tuner | None:
     from dsd.launch.climb import Climb
     from dsd.launch.slots import Tuner
 
-    if shift.slots != AUTO or crew.wanted == shift.most:
+    if shift.slots != AUTO:
         return None
     return Tuner(Climb(crew.wanted, shift.most), _free(shift.device), click.echo)
 

@@ -80,6 +80,7 @@ class Crew:
     say: Callable[[str], None] = lambda line: None
     killed: int = 0  # workers that did not leave when they were asked to
     refusal: int = 0  # exit code of a worker that said it cannot work here
+    reason: str = ""  # why the last worker that died or refused did so
     fruitless: int = 0  # networks on offer when a worker was started that then found none
 
     def __post_init__(self) -> None:
@@ -130,7 +131,7 @@ class Crew:
                 continue
             ended = networks_ended(store, slot.launched)  # before it is forgotten: this may raise
             slot.process = None
-            died |= code not in (0, NO_ROOM) and not slot.leaving
+            died |= code not in (0, NO_ROOM)
             self._ended(slot, code, ended, store)
         self._regain(store)
         return died
@@ -141,6 +142,8 @@ class Crew:
         left, slot.leaving = slot.leaving, False
         if code == 0 and ended == slot.ended and not left:
             self.fruitless = max(self.fruitless, slot.offered)
+        if code and not left:
+            self.reason = (self.relay and self.relay.errors.pop(slot.launched, "")) or _how(code)
         narrowed = code in OUT_OF_MEMORY and self._narrow(store)
         if left or (code == NO_ROOM and narrowed):
             slot.ended = ended
@@ -153,7 +156,7 @@ class Crew:
             return False
         self.width = max(1, min(self.width - 1, len(self.working)))
         self.regained = networks_ended(store, self.place)
-        self.say(f"Out of memory: {self.width} at a time for now.")
+        self.say(f"Out of memory ({self.reason}): {self.width} at a time for now.")
         return True
 
     def _regain(self, store: Store) -> None:
@@ -184,17 +187,15 @@ class Crew:
         if code in REFUSALS or slot.deaths >= MOST_DEATHS:
             slot.closed = True
             if not (self.refusal and self.relay):  # whoever relays says it, and ends
-                self.say(f"{slot.launched} gets no more workers: {self.last_words(code)}")
+                self.say(f"{slot.launched} gets no more workers: {self.last_words()}")
         elif code:
-            self.say(f"{slot.launched}: its worker died ({_how(code)}); the next starts in "
+            self.say(f"{slot.launched}: its worker died ({self.reason}); the next starts in "
                      f"{rest:.0f} s")  # fmt: skip
 
-    def last_words(self, code: int = 1) -> str:
-        """The last line of the last worker that ended, or how it ended."""
-        if self.relay and self.relay.error:
-            return self.relay.error
+    def last_words(self) -> str:
+        """The log's last line, or why the last worker ended."""
         if self.log is None:
-            return _how(code)
+            return self.reason
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = (line.strip() for line in reversed(lines) if line.strip())
         return next(said, "nothing was said").removeprefix(ERROR)

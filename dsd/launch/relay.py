@@ -21,7 +21,7 @@ class Relay:
 
     say: Callable[[str], None]
     silent: frozenset[str] = frozenset()
-    error: str = ""  # the last one that was said
+    errors: dict[str, str] = field(default_factory=dict)  # who -> its last one
     latest: OrderedDict[str, str] = field(default_factory=OrderedDict)  # line -> who said it
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,7 +43,7 @@ class Relay:
             return
         with self.lock:
             if line.startswith(ERROR):
-                self.error = line.removeprefix(ERROR)
+                self.errors[who] = line.removeprefix(ERROR)
             elif self.latest.setdefault(line, who) == who:
                 self.say(line)
             while len(self.latest) > REMEMBERED:

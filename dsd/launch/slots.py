@@ -109,7 +109,7 @@ def keep_at_work(
         while not stop.is_set():
             watch.look()
             if crew.refusal:
-                raise Refused(crew.last_words(crew.refusal), crew.refusal)
+                raise Refused(crew.reason, crew.refusal)
             if crew.closed:
                 raise DsdError(f"No worker stays: {crew.last_words()}")
             if not crew.working:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from dsd.errors import DsdError
 from dsd.store.engine import Store
 from dsd.store.fleet import beside
@@ -41,3 +43,9 @@ class Crowd:
         if not self.crew:
             return 1
         return max(1, patiently(lambda: beside(self.store, self.launched, self.device)))
+
+
+def make_room(device: torch.device) -> None:
+    """Give back what the last network has left in torch's cache: others may need it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -22,7 +22,7 @@ from dsd.store.engine import DatabaseUnavailable, Store
 from dsd.store.queue import Claim
 from dsd.tickets import Tickets
 from dsd.train.checkpoint import Checkpoint, Unusable, first_line
-from dsd.train.crowd import Crowd, NoRoom
+from dsd.train.crowd import Crowd, NoRoom, make_room
 from dsd.train.data import Dataset, load
 from dsd.train.device import device_name, prepare, provenance
 from dsd.train.heartbeat import heartbeat
@@ -93,6 +93,7 @@ def work(
                 taken += 1
                 idle_s = 0.0
                 ended += worker.run(claim)
+                make_room(device)
             elif exit_when_empty:
                 patiently(source.say_held_back)
                 break
