@@ -156,7 +156,7 @@ class Crew:
             return False
         self.width = max(1, min(self.width - 1, len(self.working)))
         self.regained = networks_ended(store, self.place)
-        self.say(f"Out of memory ({self.reason}): {self.width} at a time for now.")
+        self.say(f"{self.width} at a time for now: {self.reason}")
         return True
 
     def _regain(self, store: Store) -> None:
@@ -238,4 +238,5 @@ def _left_by(slot: Slot, deadline: float) -> bool:
 
 
 def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+    killed = ", as where memory is short" if code == -signal.SIGKILL else ""
+    return f"signal {-code}{killed}" if code < 0 else f"exit code {code}"

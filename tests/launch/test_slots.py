@@ -8,6 +8,7 @@ import sqlite3
 import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -96,25 +97,31 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     return found
 
 
-def test_two_slots_find_what_one_finds_and_say_so(lab: Shell) -> None:
-    lab("sample", "anynetx_a", "--n", "4")
-    out = lab("worker", "--cpu", "--slots", "2", "--exit-when-empty")
-    assert "2 slots" in out
-    assert "4 networks trained" in out
-    assert out.count("Training on CPU") == 1, "what both say is said once"
-    assert sum("error" in line for line in out.splitlines()) == 4
-    assert "from slots: 2" in lab("runs", "1")
-    both = {row["digest"]: row["error_last"] for row in runs(lab)}
-    assert lab.states() == {"anynetx_a": {"done": 4}}
-    assert "No worker is at work" in lab("launch", "status")
-    lab.environment["DSD_DB"] = "other.db"
+def test_two_slots_train_side_by_side_and_speak_as_one(lab: Shell) -> None:
     lab("sample", "anynetx_a", "--n", "2")
-    lab("worker", "--cpu", "--slots", "1", "--exit-when-empty")
-    assert "from slots: 1" in lab("runs", "1")
-    for row in runs(lab):
-        assert row["error_last"] == both[row["digest"]], "the same to the bit"
+    out = lab("worker", "--cpu", "--slots", "2", "--max-runs", "2")
+    assert "2 slots" in out
+    assert "2 networks trained" in out
+    assert out.count("Training on CPU") == 1, "what both say is said once"
+    assert sum("error" in line for line in out.splitlines()) == 2
+    assert "from slots: 2" in lab("runs", "1")
 
 
+@pytest.mark.slow
+def test_errors_do_not_depend_on_the_slots(lab: Shell) -> None:
+    """To the bit: a population trained two at a time, and one after the other."""
+    found = []
+    for slots in ("2", "1"):
+        lab.environment["DSD_DB"] = f"slots-{slots}.db"
+        lab("sample", "anynetx_a", "--n", "8")
+        assert "8 networks trained" in lab("worker", "--cpu", "--slots", slots, "--exit-when-empty")
+        assert f"from slots: {slots}" in lab("runs", "1")
+        found.append({row["digest"]: row["error_last"] for row in runs(lab)})
+    assert found[0] == found[1]
+    assert "No worker is at work" in lab("launch", "status")
+
+
+@pytest.mark.slow
 def test_max_runs_counts_the_networks_of_all_slots(lab: Shell) -> None:
     lab("sample", "anynetx_a", "--n", "6")
     assert "3 networks trained" in lab("worker", "--cpu", "--slots", "2", "--max-runs", "3")
@@ -122,7 +129,7 @@ def test_max_runs_counts_the_networks_of_all_slots(lab: Shell) -> None:
 
 
 def test_what_is_no_number_of_slots_is_refused(lab: Shell) -> None:
-    for wrong in ("0", "-1", "many", "1.5"):
+    for wrong in ("0", "many", "1.5"):
         assert "neither a number from 1 nor auto" in lab.fails("worker", "--slots", wrong, code=2)
 
 
@@ -134,6 +141,7 @@ def test_a_machine_without_the_images_says_so_once(dsd: Shell) -> None:
     assert dsd.states() == {"anynetx_d": {"queued": 4}}
 
 
+@pytest.mark.slow
 def test_it_waits_for_work_and_ctrl_c_ends_it_after_the_epoch(lab: Shell) -> None:
     """Nothing idles meanwhile: a worker's process is there when there is a network for it."""
     lab("sample", "anynetx_a", "--n", "2")
@@ -144,6 +152,7 @@ def test_it_waits_for_work_and_ctrl_c_ends_it_after_the_epoch(lab: Shell) -> Non
     lab("sample", "anynetx_a", "--n", "60")
     wait_for(lambda: lab.states()["anynetx_a"].get("done", 0) > 4)
     assert len(watched.children()) == 2
+    assert "libtorch" not in Path(f"/proc/{worker.pid}/maps").read_text(), "it only watches"
     worker.send_signal(signal.SIGINT)
     out, err = worker.communicate(timeout=60)
     assert worker.returncode == 130, err
@@ -154,6 +163,7 @@ def test_it_waits_for_work_and_ctrl_c_ends_it_after_the_epoch(lab: Shell) -> Non
     assert "died" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_it_takes_its_workers_along(lab: Shell, number: signal.Signals) -> None:
     lab("sample", "anynetx_a", "--n", "60")
@@ -169,6 +179,7 @@ def test_it_takes_its_workers_along(lab: Shell, number: signal.Signals) -> None:
     assert all(counted <= 1 for counted, _ in attempts(lab))
 
 
+@pytest.mark.slow
 def test_a_slot_whose_worker_is_killed_gets_another(lab: Shell) -> None:
     lab("sample", "anynetx_a", "--n", "5")
     worker = lab.popen("worker", "--cpu", "--slots", "2", "--exit-when-empty")
@@ -176,19 +187,21 @@ def test_a_slot_whose_worker_is_killed_gets_another(lab: Shell) -> None:
     psutil.Process(worker.pid).children()[0].kill()
     _, err = worker.communicate(timeout=100)
     assert worker.returncode == 0
-    assert "its worker died (signal 9)" in err
+    assert "its worker died (signal 9" in err
     assert lab.states() == {"anynetx_a": {"done": 5}}
 
 
+@pytest.mark.slow
 def test_memory_for_one_network_at_a_time_fails_none(short: Shell) -> None:
     short("sample", "anynetx_a", "--n", "4")
     short("worker", "--cpu", "--slots", "3", "--exit-when-empty")
     assert short.states() == {"anynetx_a": {"done": 4}}
-    assert "Out of memory: " in short.stderr
+    assert "at a time for now: anynetx_a, network " in short.stderr
     assert {counted for counted, _ in attempts(short)} == {1}
     assert sum(forgiven for _, forgiven in attempts(short)) >= 1
 
 
+@pytest.mark.slow
 def test_a_network_that_never_fits_ends_as_out_of_memory(short: Shell) -> None:
     short("sample", "anynetx_a", "--n", "4")
     greedy = next(row for row in runs(short) if row["ordinal"] == 1)
