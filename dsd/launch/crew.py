@@ -20,7 +20,11 @@ MOST_DEATHS = 5  # in a row, of one slot's workers, without a network ended betw
 LONGEST_REST_S = 60.0
 STARTING_S = 15.0  # until a new worker has claimed its first network
 PATIENCE_S = 25.0  # for workers that were asked to leave; Slurm's own is 30 s
-REFUSALS = (2, 3)  # exit codes of a worker that would say the same if it were started again
+NOTHING_HERE = 3
+REFUSALS = (
+    2,
+    NOTHING_HERE,
+)  # exit codes of a worker that would say the same if it were started again
 NO_ROOM = 75  # that of one whose network needs memory that others on its device hold
 OUT_OF_MEMORY = (NO_ROOM, -signal.SIGKILL)  # the kernel kills one where the machine has no more
 
@@ -81,6 +85,7 @@ class Crew:
     killed: int = 0  # workers that did not leave when they were asked to
     refusal: int = 0  # exit code of a worker that said it cannot work here
     reason: str = ""  # why the last worker that died or refused did so
+    useful: bool = False  # whether a worker has done what there was for it
     fruitless: int = 0  # networks on offer when a worker was started that then found none
 
     def __post_init__(self) -> None:
@@ -140,6 +145,9 @@ class Crew:
         if slot.heard:
             slot.heard.join(1.0)
         left, slot.leaving = slot.leaving, False
+        self.useful |= code == 0
+        if self.relay and self.useful and code == NOTHING_HERE:  # what is left is for others
+            code = 0
         if code == 0 and ended == slot.ended and not left:
             self.fruitless = max(self.fruitless, slot.offered)
         if code and not left:
@@ -201,7 +209,8 @@ class Crew:
         return next(said, "nothing was said").removeprefix(ERROR)
 
     def _start(self, slot: Slot) -> None:
-        command = [sys.executable, "-m", "dsd", "worker", "--slots", "1", *slot.device]
+        command = [sys.executable, "-m", "dsd", "worker", *slot.device]
+        command += ["--slots", "1"] * ("--slots" not in slot.device)
         # It leaves when this process is gone.
         command += [*self.arguments, "--parent", str(os.getpid())]
         command += ["--launched", slot.launched, "--crew"]

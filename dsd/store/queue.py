@@ -18,10 +18,17 @@ from dsd.store.engine import Store, reading, writing
 from dsd.store.references import PopulationRow, population_ids
 from dsd.store.reports import fail, finish, record_epoch
 from dsd.store.schema import MEMBER_RUN, Member, Network, Population, Regime, Run, Space
-from dsd.store.workers import giving_back, heartbeat, register_worker, rescue_dead, retire_worker
+from dsd.store.workers import (
+    give_up,
+    giving_back,
+    heartbeat,
+    register_worker,
+    rescue_dead,
+    retire_worker,
+)
 
 __all__ = [
-    "Claim", "beat", "claim", "fail", "finish", "open_runs", "pending", "record_epoch",
+    "Claim", "beat", "claim", "fail", "finish", "give_up", "open_runs", "pending", "record_epoch",
     "register_worker", "release", "rescue_dead", "retire_worker",
 ]  # fmt: skip
 

@@ -80,6 +80,12 @@ def rescue_dead(store: Store, max_attempts: int = 3) -> int:
         return connection.execute(giving_back(Run.owner.in_(dead), max_attempts)).rowcount
 
 
+def give_up(store: Store, owner: str, max_attempts: int = 3) -> None:
+    """Give back what a worker holds that must leave in mid-training: the attempt counts."""
+    with writing(store) as connection:
+        connection.execute(giving_back(Run.owner == owner, max_attempts))
+
+
 def giving_back(lost: Any, max_attempts: int) -> Any:
     """The one statement that queues running runs that are `lost`, or fails those tried enough."""
     rows = select(Run.id).where(Run.state == "running", lost).correlate(None)

@@ -20,6 +20,7 @@ from dsd.store.queue import Claim
 from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
+from dsd.tickets import Tickets
 from dsd.train.data import Dataset, DatasetMissing, check, load
 from dsd.train.same_data import SameImages
 
@@ -32,7 +33,10 @@ class NothingHere(DatasetMissing):
 
 @dataclass(frozen=True)
 class Source:
-    """The queue of some populations (or of all), and the folder that holds their images."""
+    """The queue of some populations (or of all), and the folder that holds their images.
+
+    `tickets`, where there are any, limit how many networks it gives to this process and others.
+    """
 
     store: Store
     folder: Path
@@ -41,6 +45,7 @@ class Source:
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
     load: Callable[[Regime, Path, torch.device], Dataset] = load
+    tickets: Tickets | None = None
 
     @cached_property
     def same(self) -> SameImages:
@@ -50,11 +55,17 @@ class Source:
     def claim(self, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
         """The next network that can be trained here."""
         ids = self.populations()
-        if not ids:
+        if not ids or (self.tickets and not self.tickets.take()):
             return None
-        return queue.claim(
-            self.store, owner, populations=ids, lease_s=lease_s, max_attempts=max_attempts
-        )
+        claim = None
+        try:
+            claim = queue.claim(
+                self.store, owner, populations=ids, lease_s=lease_s, max_attempts=max_attempts
+            )
+        finally:
+            if claim is None and self.tickets:
+                self.tickets.give_back()
+        return claim
 
     def populations(self, required: bool = False) -> list[int]:
         """Ids of the waiting populations whose images are here; the others are said once.

@@ -71,24 +71,22 @@ def work(
     NoRoom where the others leave a network too little memory: it is given back.
     """
     stop = stop or Stop()
-    source = Source(store, folder, populations, say, load=lent.load if lent else load)
+    source = Source(store, folder, populations, say, load=lent.load if lent else load,
+                    tickets=tickets)  # fmt: skip
     source.populations(required=True)
     prepare(device)
     queue.rescue_dead(store, max_attempts)
     owner = queue.register_worker(store, device_name(device), launched)
     origin = provenance(device)
     crowd = Crowd(store, launched, device_name(device), crew)
-    worker = Worker(
-        store, source, device, checkpoints, keep, lease_s, say, stop, origin, crowd, lent
-    )
+    worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin, crowd,
+                    lent, max_attempts)  # fmt: skip
     say(f"Training on {device_name(device)}.")
     taken = ended = 0
     idle_s = 0.0
     try:
-        while not stop.is_set() and taken != max_runs and (tickets is None or tickets.take()):
+        while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
-            if claim is None and tickets is not None:
-                tickets.give_back()
             if claim is not None:
                 taken += 1
                 idle_s = 0.0
@@ -98,15 +96,21 @@ def work(
                 patiently(source.say_held_back)
                 break
             else:
-                if not idle_s:
-                    say("Nothing to train: waiting for more (Ctrl-C leaves).")
-                    patiently(source.say_held_back)
-                # Rarer with time, each worker by itself: a thousand idle ones are no burden.
-                idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
-                stop.wait(idle_s * random.uniform(0.8, 1.2))
+                idle_s = _wait(source, idle_s, stop)
     finally:
         queue.retire_worker(store, owner)
     return ended
+
+
+def _wait(source: Source, idle_s: float, stop: Stop) -> float:
+    """Wait for networks, ever longer; how long it was."""
+    if not idle_s:
+        source.say("Nothing to train: waiting for more (Ctrl-C leaves).")
+        patiently(source.say_held_back)
+    # Rarer with time, each worker by itself: a thousand idle ones are no burden.
+    idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
+    stop.wait(idle_s * random.uniform(0.8, 1.2))
+    return idle_s
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class Worker:
     origin: dict[str, str]
     crowd: Crowd
     lent: Lent | None = None
+    max_attempts: int = 3
 
     def run(self, claim: Claim) -> bool:
         """Train one claimed network and record how it ended; whether it has an error now."""
@@ -279,6 +284,7 @@ class Worker:
             raise NoRoom(f"{claim.label}: out of memory beside {others} other"
                          f"{'s'[: others != 1]}: given back") from error  # fmt: skip
         if "CUDA error" in str(error) and "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+            queue.give_up(self.store, claim.owner, self.max_attempts)
             raise DsdError(f"{claim.label}: {first_line(error)}, of it or of another in MPS. "
                            "It is tried again.") from error  # fmt: skip
 

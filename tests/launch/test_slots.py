@@ -142,6 +142,16 @@ def test_a_machine_without_the_images_says_so_once(dsd: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_what_lacks_its_images_is_left_to_others(lab: Shell) -> None:
+    lab("sample", "anynetx_a", "--n", "2")
+    lab("sample", "anynetx_d", "--n", "2", "--regime", "cifar10")
+    out = lab("worker", "--cpu", "--slots", "2", "--exit-when-empty")
+    assert out.count("Left out: Dataset 'cifar10'") == 1
+    assert "2 networks trained" in out
+    assert lab.states() == {"anynetx_a": {"done": 2}, "anynetx_d": {"queued": 2}}
+
+
+@pytest.mark.slow
 def test_it_waits_for_work_and_ctrl_c_ends_it_after_the_epoch(lab: Shell) -> None:
     """Nothing idles meanwhile: a worker's process is there when there is a network for it."""
     lab("sample", "anynetx_a", "--n", "2")
@@ -195,8 +205,8 @@ def test_a_slot_whose_worker_is_killed_gets_another(lab: Shell) -> None:
 def test_memory_for_one_network_at_a_time_fails_none(short: Shell) -> None:
     short("sample", "anynetx_a", "--n", "4")
     short("worker", "--cpu", "--slots", "3", "--exit-when-empty")
-    assert short.states() == {"anynetx_a": {"done": 4}}
     assert "at a time for now: anynetx_a, network " in short.stderr
+    assert short.states() == {"anynetx_a": {"done": 4}}
     assert {counted for counted, _ in attempts(short)} == {1}
     assert sum(forgiven for _, forgiven in attempts(short)) >= 1
 
