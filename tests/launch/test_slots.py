@@ -247,3 +247,32 @@ def test_auto_adds_a_slot_by_the_epochs_that_were_recorded(lab: Shell) -> None:
     assert "networks an hour; now 2" in lines[0]
     assert len(psutil.Process().children()) == 0
     assert {row["attempts"] for row in runs(lab)} <= {1, 2}
+
+
+@pytest.mark.slow
+def test_a_crew_trains_on_images_that_are_held_for_it(lab: Shell) -> None:
+    """What a GPU's slots do, on the CPU: the holder, the crew and the workers together."""
+    import torch
+
+    from dsd.launch.crew import Crew
+    from dsd.launch.local import Watch
+    from dsd.launch.slots import keep_at_work
+    from dsd.store.engine import open_store
+    from dsd.train.shared import holding
+    from dsd.train.stop import Stop
+
+    lab("sample", "anynetx_a", "--n", "3")
+    store = open_store(str(lab.folder / "dsd.db"))
+    arguments = ["--exit-when-empty", "--checkpoints", "", "--data", str(lab.folder)]
+    arguments += ["--regime", str(lab.folder / "regimes" / "fashion.toml")]
+    with holding(lab.folder, torch.device("cpu")) as held:
+        told = {"DSD_DB": str(lab.folder / "dsd.db"), **held}
+        crew = Crew(arguments, [["--cpu"]] * 2, lab.folder / "log", environment=told)
+        keep_at_work(Watch(store, None, crew), Stop(), exit_when_empty=True)
+    store.close()
+    assert lab.states() == {"anynetx_a": {"done": 3}}, (lab.folder / "log").read_text()
+    held_errors = {row["digest"]: row["error_last"] for row in runs(lab)}
+    lab.environment["DSD_DB"] = "own.db"
+    lab("sample", "anynetx_a", "--n", "3")
+    lab("worker", "--cpu", "--slots", "1", "--exit-when-empty")
+    assert {row["digest"]: row["error_last"] for row in runs(lab)} == held_errors
