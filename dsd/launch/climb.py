@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dsd.store.pace import EpochSeen
+from dsd.store.crew_epochs import EpochSeen
 
 LEAST = 0.05  # growth of networks an hour that another slot must bring
 EPOCHS = 3  # of each slot, before anything is decided

@@ -10,8 +10,8 @@ from typing import Protocol
 from dsd.errors import DsdError
 from dsd.launch.climb import Climb, per_hour, together
 from dsd.launch.local import LOOK_S, TICK_S, Watch
+from dsd.store.crew_epochs import epochs_since, moment, peak_memory
 from dsd.store.fleet import networks_ended
-from dsd.store.pace import epochs_since, moment, peak_memory
 from dsd.tickets import Tickets
 
 SPARE = 1.25  # times the largest peak so far must be free for another network,

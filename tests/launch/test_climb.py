@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsd.launch.climb import LEAST, Climb, growth, per_hour, together
-from dsd.store.pace import EpochSeen
+from dsd.store.crew_epochs import EpochSeen
 
 MOST = 12
 Curve = Callable[[int], float]
