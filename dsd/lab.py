@@ -215,7 +215,7 @@ class Lab:
         return status(self.reader)
 
 
-def open_lab(db: str = "", data: str = "", regime: str = "") -> Lab:
+def open_lab(db: str = "", data: str = "", regime: str = "", reader: str = "") -> Lab:
     """The lab of the working folder's settings, each replaced by what is given."""
-    given = {"db": db, "data": data, "regime": regime}
+    given = {"db": db, "data": data, "regime": regime, "reader": reader}
     return Lab(replace(read_settings(), **{key: value for key, value in given.items() if value}))

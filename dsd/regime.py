@@ -17,11 +17,15 @@ from dsd.toml import load_extended, read_table
 BAND_COLUMNS = ("flops", "params", "acts")
 
 
-def _key(default: Any, about: str, *one_of: str) -> Any:
-    """A key of a regime file: its default and what it means."""
-    return field(
-        default=default, metadata={"about": about, **({"one_of": one_of} if one_of else {})}
-    )
+def _key(default: Any, about: str, *one_of: str, later: bool = False) -> Any:
+    """A key of a regime file: its default and what it means.
+
+    A key that came `later` than results were stored is left out of `Regime.text` while it has its
+    default, so that the conditions under which they were made keep their text and digest. Its
+    default must therefore be what happened before there was such a key, and stay so.
+    """
+    choices = {"one_of": one_of} if one_of else {}
+    return field(default=default, metadata={"about": about, "later": later, **choices})
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Recipe:
     lr: float = _key(0.05, "learning rate at the start, for this batch")
     momentum: float = _key(0.9, "of SGD")
     nesterov: bool = _key(True, "Nesterov's momentum")
-    weight_decay: float = _key(5e-5, "L2 penalty, batch norm's parameters included")
+    weight_decay: float = _key(5e-5, "L2 penalty on every parameter")
     schedule: str = _key(
         "cosine-epoch", "half a cosine, set anew each epoch or step", "cosine-epoch", "cosine-step"
     )
@@ -41,6 +45,12 @@ class Recipe:
     label_smoothing: float = _key(0.0, "probability spread over all classes")
     precise_bn_images: int = _key(8192, "training images that set batch norm before each test")
     precision: str = _key("fp32", "of the forward pass", "fp32", "bf16")
+    bn_weight_decay: bool = _key(
+        True, "weight decay on batch norm's scale and shift, too", later=True
+    )
+    ema: float = _key(
+        0.0, "decay a step of the averaged weights, which are then tested; 0: none", later=True
+    )
 
 
 @dataclass(frozen=True)
@@ -75,9 +85,16 @@ class Regime:
     @cached_property
     def text(self) -> str:
         """Everything that changes a result, resolved, as canonical JSON (the name changes none)."""
-        data = _plain(self)
+        data = _plain(self, as_stored=True)
         del data["name"]
         return json.dumps(data, separators=(",", ":"), sort_keys=True)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Every key with its value as plain data, also those that the text leaves out."""
+        data: dict[str, Any] = json.loads(json.dumps(_plain(self), sort_keys=True))
+        del data["name"]
+        return data
 
     @cached_property
     def digest(self) -> str:
@@ -133,6 +150,7 @@ def _check_numbers(regime: Regime, where: str) -> None:
         <= t.warmup_epochs
         <= t.epochs,
         f"train.label_smoothing = {t.label_smoothing}: in [0, 1)": 0 <= t.label_smoothing < 1,
+        f"train.ema = {t.ema}: in [0, 1)": 0 <= t.ema < 1,
         f"train.precise_bn_images = {t.precise_bn_images}: 0 or more": t.precise_bn_images >= 0,
         f"augment.pad = {a.pad}: 0 to resolution": 0 <= a.pad <= regime.resolution,
         f"augment.lighting = {a.lighting}: 0 or more": 0 <= a.lighting < math.inf,
@@ -166,9 +184,14 @@ def _bounds(column: str, bounds: Any, where: str) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
-def _plain(noun: Any) -> Any:
+def _plain(noun: Any, as_stored: bool = False) -> Any:
     if hasattr(noun, "__dataclass_fields__"):
-        return {f.name: _plain(getattr(noun, f.name)) for f in fields(noun)}
+        pairs = ((spec, getattr(noun, spec.name)) for spec in fields(noun))
+        return {
+            spec.name: _plain(value, as_stored)
+            for spec, value in pairs
+            if not (as_stored and spec.metadata.get("later") and value == spec.default)
+        }
     return list(noun) if isinstance(noun, tuple) else noun
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsd.toml import parse_toml, read_table
 
 FILE = "dsd.toml"
+READERS = ("auto", "dali", "torchvision")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Database (URL or file), folders of data, checkpoints and weights, the default regime."""
+    """Database (URL or file), folders of data, checkpoints and weights, the default regime, what
+    reads image folders."""
 
     db: str = "dsd.db"
     data: str = "data"
     regime: str = "imagenet_400mf"
     checkpoints: str = "checkpoints"
     weights: str = "weights"
+    reader: str = field(default="auto", metadata={"one_of": READERS})
 
     @property
     def database(self) -> str:
@@ -52,4 +55,5 @@ def as_toml(settings: Settings) -> str:
         f"regime = {json.dumps(settings.regime)}  # default conditions: a file of regimes/\n"
         f"checkpoints = {json.dumps(settings.checkpoints)}  # folder of networks in mid-training\n"
         f"weights = {json.dumps(settings.weights)}  # folder of a selection's trained networks\n"
+        f"reader = {json.dumps(settings.reader)}  # of image folders: {', '.join(READERS)}\n"
     )

@@ -69,16 +69,19 @@ def _torch(lab: Lab) -> Iterator[tuple[bool, str]]:
 def _device(lab: Lab) -> Iterator[tuple[bool, str]]:
     import torch
 
-    from dsd.train.device import device_name
+    from dsd.train.device import CPU, device_name, gpus
 
-    if not torch.cuda.is_available():
+    there = gpus()
+    if not there:
         built = torch.version.cuda or torch.version.hip
         why = "no driver or no GPU here" if built else "this torch is built for the CPU only"
-        yield True, f"{device_name(torch.device('cpu'))}; no GPU: {why}"
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
-        yield True, f"GPU {index}: {name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        yield True, f"{device_name(CPU)}; no GPU: {why}"
+    for device in there:
+        words = device_name(device)
+        if device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(device)
+            words += f", {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        yield True, words
 
 
 def _database(lab: Lab) -> Iterator[tuple[bool, str]]:

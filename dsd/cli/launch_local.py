@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dsd.cli.launch_options import work_of, worker_options
-from dsd.cli.options import pass_lab
+from dsd.cli.options import log_option, pass_lab
 from dsd.cli.slots import AUTO, SlotsType, cores
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from dsd.lab import Lab
-    from dsd.launch.crew import Crew
 
 
 @click.command()
@@ -28,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--log", default="dsd-workers.log", show_default=True,
               type=click.Path(dir_okay=False, path_type=Path),
               help="What the workers print.")  # fmt: skip
+@log_option("--events")
+@click.option("--plain", is_flag=True, help="Plain lines on a terminal, too.")
 @pass_lab
 def local(
     lab: Lab,
@@ -38,6 +37,8 @@ def local(
     max_attempts: int,
     checkpoints: str | None,
     log: Path,
+    events: Path | None,
+    plain: bool,
 ) -> None:
     """Train all that is queued with one worker per GPU or core of this machine.
 
@@ -50,6 +51,7 @@ def local(
         dsd launch local --gpus all --slots 2
     """
     from dsd.cli.progress import progress
+    from dsd.cli.worker_table import crew_table
     from dsd.launch.crew import Crew
     from dsd.launch.local import leaving_on_sigterm, train_all
 
@@ -58,38 +60,17 @@ def local(
     if not work.left:
         click.echo("Nothing is queued.")
         return
-    crew = Crew(work.arguments, devices, log, environment={"DSD_DB": lab.settings.db},
+    logged = ["--log", str(events)] if events else []
+    crew = Crew([*work.arguments, *logged], devices, log, environment={"DSD_DB": lab.settings.db},
                 say=lambda line: click.echo(line, err=True))  # fmt: skip
     click.echo(f"Training {work.left} networks with {len(devices)} workers (log: {log}); "
                "Ctrl-C stops them.")  # fmt: skip
-    with leaving_on_sigterm(), progress(lab, work.rows, lambda: _table(lab, crew)) as tick:
+
+    def above() -> object:
+        return crew_table(lab.reader, crew)
+
+    with leaving_on_sigterm(), progress(lab, work.rows, above, plain) as tick:
         train_all(lab.store, work.ids, crew, tick)
-
-
-def _table(lab: Lab, crew: Crew) -> Table:
-    """A row for each of the crew's workers, as the database knows them."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from dsd.cli.launch_status import cells
-    from dsd.store.fleet import by_slot, workers_at
-
-    known = by_slot(workers_at(lab.reader, f"{crew.place}.", here=True))
-    grid = Table("worker", "device", "network", "epoch", "images/s", "ended", "state",
-                 box=SIMPLE_HEAD, pad_edge=False, show_edge=False)  # fmt: skip
-    for number, slot in enumerate(crew.slots):
-        one = known.get(slot.launched)
-        mine = one if one and slot.process and slot.process.pid == one.pid else None
-        within = [w for name, w in known.items() if name.startswith(f"{slot.launched}.")]
-        ended = str(sum(w.ended for w in [*within, *([one] if one else [])]))
-        waits = "closed" if slot.closed else "rests" if slot.deaths else "waits"
-        state = "starting" if slot.process else waits
-        device = " ".join(slot.device[:2]).strip("-")
-        living = [w for w in within if w.state != "stopped"] if slot.process else []
-        rows = [cells(w) for w in ([mine] if mine else living)]
-        for shown in rows or [(device, "", "", "", ended, state)]:
-            grid.add_row(str(number), *shown)
-    return grid
 
 
 def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
@@ -106,11 +87,10 @@ def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
 
 
 def _gpus(given: str) -> list[int]:
-    import torch
-
     from dsd.errors import DsdError, UsageError
+    from dsd.train.device import gpus
 
-    there = torch.cuda.device_count()
+    there = len(gpus())
     if not there:
         raise DsdError("No GPU that torch can use on this machine; --cpu trains on its cores.")
     if given == "all":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dsd.cli.options import reader_option
+
 if TYPE_CHECKING:
     from dsd.lab import Lab
     from dsd.store.populations import PopulationRow
@@ -16,8 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def worker_options(command: F) -> F:
-    """Add --space, --max-attempts and --checkpoints."""
+    """Add --space, --max-attempts, --checkpoints and --reader."""
     for option in (
+        reader_option,
         click.option("--checkpoints", metavar="DIR",
                      help="Folder of networks in mid-training.  [dsd.toml, else checkpoints]"),
         click.option("--max-attempts", default=3, show_default=True, type=click.IntRange(1),
@@ -60,6 +63,6 @@ def work_of(
     kept = settings.checkpoints if checkpoints is None else checkpoints
     return Work(rows, names, left, [
         "--exit-when-empty", "--data", settings.data, "--regime", settings.regime,
-        "--max-attempts", str(max_attempts), "--checkpoints", kept,
+        "--max-attempts", str(max_attempts), "--checkpoints", kept, "--reader", settings.reader,
         *(part for name in names for part in ("--space", name)),
     ])  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsd.cli.options import pass_lab
+from dsd.cli.options import pass_lab, reader_option
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
               metavar="K", help="Cores that Ray sets aside for each.")  # fmt: skip
 @click.option("--space", "references", multiple=True, metavar="POPULATION",
               help="Only these populations (space[@regime][#seed]); repeatable.")  # fmt: skip
+@reader_option
 @pass_lab
 def ray(
     lab: Lab, address: str, workers: int, gpus_per_worker: float, cpus_per_worker: int,
@@ -70,6 +71,7 @@ def ray(
         click.echo(f"Training {left} networks with {workers} workers on Ray ({count} "
                    f"node{'s'[: count != 1]}, room for {room}); Ctrl-C stops them.")  # fmt: skip
         arguments = [*need.device, "--checkpoints", _checkpoints(lab.settings)]
+        arguments += ["--reader", lab.settings.reader]
         arguments += [part for row in chosen for part in ("--space", row.name)]
         fleet = Fleet(need, workers, arguments, _environment(lab.settings), click.echo)
         with progress(lab, rows) as tick:

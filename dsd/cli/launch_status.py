@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dsd.launch.slurm import Job
     from dsd.store.fleet import WorkerAt
 
-COLUMNS = ("device", "network", "epoch", "images/s", "ended", "state")
-
 
 @click.command()
 @click.argument("engine", type=click.Choice(["local", "slurm", "ray"]), required=False)
@@ -124,25 +122,17 @@ def _has_slurm() -> bool:
     return shutil.which("squeue") is not None
 
 
-def cells(one: WorkerAt) -> tuple[str, ...]:
-    """COLUMNS of one worker."""
-    training = one.network and one.state == "alive"
-    state = "training" if training else "idle" if one.state == "alive" else one.state
-    return (
-        one.device, one.network, f"{one.epoch}/{one.epochs}" if one.epochs else "",
-        f"{one.images_per_s:,.0f}" if one.images_per_s else "", str(one.ended), state,
-    )  # fmt: skip
-
-
 def _workers(workers: list[WorkerAt]) -> Iterator[str]:
     from dsd.cli.text import table_text
+    from dsd.cli.worker_table import COLUMNS, LEFT, cells
 
     shown = [one for one in workers if one.state != "stopped"]
     if not shown:
         yield "No worker is at work."
         return
-    rows = [[one.host, one.launched or f"by hand {one.pid}", *cells(one)] for one in shown]
-    yield table_text(["host", "worker", *COLUMNS], rows, left=(0, 1, 2, 3, 7))
+    rows = [[one.host, one.launched or f"by hand {one.pid}", *cells(one).values()] for one in shown]
+    names = ["host", "worker", *COLUMNS]
+    yield table_text(names, rows, left=[i for i, name in enumerate(names) if name in LEFT])
 
 
 def _hosts(workers: list[WorkerAt]) -> Iterator[str]:

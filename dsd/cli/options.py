@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dsd.errors import UsageError, suggestion
+from dsd.settings import READERS
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -50,9 +52,18 @@ def pass_lab(command: Callable[..., Any], without: str = "") -> Callable[..., An
     return update_wrapper(with_lab, command)
 
 
+def reader_option(command: F) -> F:
+    """Add --reader (also DSD_READER) to a command that trains; `pass_lab` reads it."""
+    return click.option(
+        "--reader", envvar="DSD_READER", expose_value=False, callback=_remember,
+        type=click.Choice(READERS),
+        help="Reads image folders; auto: DALI on a GPU if installed.  [dsd.toml, else auto]",
+    )(command)  # fmt: skip
+
+
 def given_settings(context: click.Context) -> dict[str, str]:
     """What flags and environment say of each shared setting, "" where they are silent."""
-    return {name: context.meta.get(f"dsd.{name}", "") for name in SHARED}
+    return {name: context.meta.get(f"dsd.{name}", "") for name in (*SHARED, "reader")}
 
 
 def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -76,3 +87,20 @@ class SuggestingGroup(click.Group):
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise UsageError(f"No command '{args[0]}'.{suggestion(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def log_option(*names: str) -> Callable[[F], F]:
+    """The option `names` that logs events to a file; one that cannot be written is said first."""
+    option: Callable[[F], F] = click.option(
+        *names, metavar="FILE", type=click.Path(path_type=Path), callback=_writable,
+        help="Append every event as a line of JSON (docs/progress.md).",
+    )  # fmt: skip
+    return option
+
+
+def _writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    from dsd.train.journal import check_place
+
+    if value:
+        check_place(value)
+    return value

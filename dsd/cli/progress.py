@@ -1,147 +1,159 @@
-"""How a population's training looks while it runs: one live line, or plain lines in a log."""
+"""How training looks while it runs: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dsd.cli.screen import on_terminal, screen
 from dsd.cli.text import duration
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
     from dsd.lab import Lab
+    from dsd.store.pace import Pace
     from dsd.store.populations import PopulationRow
 
-EVERY_S = 1.0
+DRAW_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
+LOOK_SHARE = 0.01  # of the time, at most, is spent looking into a large or distant database
 LINE_EVERY_S = 15.0
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is known at one moment: networks ended and all, speed, the best error so far."""
-
-    ended: int
-    total: int
-    running: int
-    images_per_s: float | None
-    best: float | None
-
-    @property
-    def text(self) -> str:
-        """Speed and best so far, in words."""
-        if self.ended == self.total:
-            return f"done, {self.best_text}"
-        speed = f"{self.images_per_s:,.0f} images/s" if self.images_per_s else "starting"
-        return f"{speed}, {self.best_text}"
-
-    @property
-    def best_text(self) -> str:
-        """The best error so far, in words."""
-        return f"best {self.best:.1f}%" if self.best is not None else "no error yet"
+LEAST_BAR = 26  # characters for the bar, its name and the gaps
+ECHO = 4  # characters left free at the display's end: a terminal echoes ^C there, twice perhaps
 
 
 @contextmanager
 def progress(
-    lab: Lab, rows: Sequence[PopulationRow], above: Callable[[], object] | None = None
+    lab: Lab,
+    rows: Sequence[PopulationRow | int] | None,
+    above: Callable[[], object] | None = None,
+    plain: bool = False,
 ) -> Iterator[Callable[[], None]]:
-    """A function to call often; it looks into the database once a second.
+    """A function to call often; every two seconds or so it looks how far the populations are.
 
-    On a terminal what `above` returns, a table of rich's, stands above the bar.
+    `rows` are these populations, or all. On a terminal, unless it shall be `plain`, what `above`
+    returns, which rich can draw, stands above the bar; what is printed meanwhile, above both.
     """
-    from rich.console import Console
+    from dsd.store.pace import pace
 
-    look = _observer(lab, rows)
-    console = Console()
-    shown = _bar(look, console, above) if console.is_terminal else _lines(look)
-    with shown as tick:
+    def look() -> Pace:
+        return pace(lab.reader, rows)
+
+    with _live(look, above) if not plain and on_terminal() else _lines(look) as tick:
         yield tick
 
 
-def _observer(lab: Lab, rows: Sequence[PopulationRow]) -> Callable[[], Moment]:
-    from dsd.store.results import scores, status
-
-    def look() -> Moment:
-        table, now = scores(lab.store, rows), status(lab.store)
-        waiting = table["state"].isin(["queued", "running"])
-        best = table["error_last"].min()
-        running = int((table["state"] == "running").sum())
-        return Moment(
-            int((~waiting).sum()), len(table), running, now.images_per_s,
-            None if best != best else float(best),
-        )  # fmt: skip
-
-    return look
-
-
 @contextmanager
-def _bar(
-    look: Callable[[], Moment], console: object, above: Callable[[], object] | None
+def _live(
+    look: Callable[[], Pace], above: Callable[[], object] | None
 ) -> Iterator[Callable[[], None]]:
     from rich.console import Group
-    from rich.live import Live
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[eta]}"),
-        TextColumn("{task.fields[words]}"),
-    )  # fmt: skip
-    bar = Progress(*columns, console=console)  # type: ignore[arg-type]
-    task = bar.add_task("", total=None, eta="", words="starting")
-    with Live(bar, console=console, refresh_per_second=4) as live:  # type: ignore[arg-type]
-        clock = _Clock()
+    from dsd.store.engine import DatabaseUnavailable
 
-        def tick() -> None:
-            if clock.due(EVERY_S):
-                show(look())
+    draws, looks = Clock(DRAW_EVERY_S), Clock(LOOK_EVERY_S)
+    shown: list[Any] = []
 
-        def show(moment: Moment) -> None:
-            bar.update(task, completed=moment.ended, total=moment.total,
-                       eta=clock.left(moment), words=moment.text)  # fmt: skip
-            if above:
-                live.update(Group(above(), bar))  # type: ignore[arg-type]
+    def look_again() -> None:
+        begin = time.monotonic()
+        shown[:] = [*([above()] if above else []), QueueLine(look())]
+        looks.rest = max(LOOK_EVERY_S, (time.monotonic() - begin) / LOOK_SHARE)
 
+    def tick() -> None:
+        if draws.due():
+            try:
+                if looks.due():
+                    look_again()
+            finally:
+                draw(Group(*shown))
+
+    with screen() as draw:
         yield tick
-        show(look())
+        with contextlib.suppress(DatabaseUnavailable):
+            look_again()
+        draw(Group(*shown))
 
 
 @contextmanager
-def _lines(look: Callable[[], Moment]) -> Iterator[Callable[[], None]]:
-    clock = _Clock()
+def _lines(look: Callable[[], Pace]) -> Iterator[Callable[[], None]]:
+    clock = Clock(LINE_EVERY_S)
 
     def tick() -> None:
-        moment = clock.due(LINE_EVERY_S) and look()
-        if moment and moment.ended < moment.total:
-            click.echo(f"{moment.ended}/{moment.total} networks, {clock.left(moment)}{moment.text}")
+        if clock.due():
+            now = look()
+            if now.ended < now.total:
+                click.echo(", ".join([f"{now.ended}/{now.total} networks", *words(now).values()]))
 
     yield tick
 
 
-class _Clock:
-    """When to look again, and how long the rest takes at the speed since the start."""
+@dataclass(frozen=True)
+class QueueLine:
+    """The queue's bar and what is known of it, as much as there is room for."""
 
-    def __init__(self) -> None:
-        self.start = time.monotonic()
+    now: Pace
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        said, room = words(self.now), options.max_width - ECHO
+        for name in ("speed", "hourly", "best"):
+            if len("  ".join(said.values())) > room - LEAST_BAR - len(self.count):
+                said.pop(name, None)
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.width = room
+        for ratio in (None, 1, None, None):
+            grid.add_column(ratio=ratio, no_wrap=True, overflow="ellipsis")
+        bar = ProgressBar(max(1, self.now.total), self.now.ended)
+        grid.add_row("queue", bar, self.count, "  ".join(said.values()))
+        yield grid
+
+    @property
+    def count(self) -> str:
+        """Networks that have ended, of all."""
+        return f"{self.now.ended}/{self.now.total} networks"
+
+
+def words(now: Pace) -> dict[str, str]:
+    """Time left, networks an hour, speed and the best error so far, in words."""
+    best = f"best {now.best:.1f}%" if now.best is not None else "no error yet"
+    if now.ended == now.total:
+        return {"left": "done", "best": best}
+    hourly = now.networks_per_hour
+    said = {
+        "left": _left(now),
+        "hourly": f"{hourly:,.{int(hourly < 10)}f}/h" if hourly else "",
+        "speed": f"{now.images_per_s:,.0f} images/s" if now.images_per_s else "",
+        "best": best,
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def _left(now: Pace) -> str:
+    if now.eta_seconds is None:
+        return "no estimate yet" if now.running else ""
+    return f"about {duration(now.eta_seconds)} left"
+
+
+class Clock:
+    """When it is time again."""
+
+    def __init__(self, rest: float) -> None:
+        self.rest = rest
         self.last = float("-inf")
-        self.first_ended: int | None = None
 
-    def due(self, every: float) -> bool:
-        """Whether `every` seconds have passed since the last time it was due."""
+    def due(self) -> bool:
+        """Whether `rest` seconds have passed since the last time it was due."""
         now = time.monotonic()
-        if now - self.last < every:
+        if now - self.last < self.rest:
             return False
         self.last = now
         return True
-
-    def left(self, moment: Moment) -> str:
-        """The time left, in words; empty until a network has ended."""
-        if self.first_ended is None:
-            self.first_ended = moment.ended
-        ended = moment.ended - self.first_ended
-        if not ended or moment.ended >= moment.total:
-            return ""
-        each = (time.monotonic() - self.start) / (ended + moment.running / 2)
-        return f"about {duration(each * (moment.total - moment.ended))} left, "

@@ -49,7 +49,7 @@ def readable() -> list[Regime]:
 
 
 def _record(regime: Regime) -> dict[str, Any]:
-    return {"name": regime.name, "digest": regime.digest, **json.loads(regime.text)}
+    return {"name": regime.name, "digest": regime.digest, **regime.values}
 
 
 def band_text(regime: Regime) -> str:
@@ -80,8 +80,8 @@ def _show(regime: Regime) -> None:
 
 def _keys(regime: Regime) -> Iterator[list[str]]:
     """Every key as its file writes it; those of a table after the table's name."""
-    values = json.loads(regime.text)
-    for column, bounds in values.pop("band").items():
+    values = regime.values
+    for column, bounds in values["band"].items():
         yield [f"band.{column}", json.dumps(bounds), "what a network may cost, bounds included"]
     tables: dict[str, Any] = {
         "": regime, "stem": regime.stem, "train": regime.train, "augment": regime.augment,

@@ -14,7 +14,8 @@ from dsd.store.schema import Run
 class Claim:
     """One run in one owner's hands; `attempt` tells it from other claims of the same run.
 
-    `selected`: some selection wants it, so its weights are worth keeping.
+    `population` is the full name of one that wants it, "" for none; `selected`: some selection
+    wants it, so its weights are worth keeping.
     """
 
     run_id: int
@@ -27,6 +28,7 @@ class Claim:
     seed: int
     label: str
     selected: bool = False
+    population: str = ""
 
 
 def fence(claim: Claim) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from dsd.errors import DsdError
+from dsd.regime import Regime as Conditions
 from dsd.store.engine import Store, insert, reading
 from dsd.store.location import describe
 from dsd.store.schema import Regime, Space
@@ -61,7 +62,7 @@ def stored_regime(store: Store, name: str) -> dict[str, Any]:
     """A stored regime, key by key: {"train.epochs": 10, ...}."""
     with reading(store) as connection:
         text = connection.execute(select(Regime.text).where(Regime.name == name)).scalar_one()
-    return _flat(json.loads(text))
+    return _flat(Conditions.from_text(text, name).values)
 
 
 def selection_text(store: Store, name: str) -> str | None:
@@ -87,7 +88,8 @@ def regime_differences(
     """
     with reading(store) as connection:
         columns = select(Regime.name, Regime.text).where(Regime.name.in_((one, other)))
-        texts = {row.name: _flat(json.loads(row.text)) for row in connection.execute(columns)}
+        rows = connection.execute(columns).all()
+    texts = {row.name: _flat(Conditions.from_text(row.text, row.name).values) for row in rows}
     if len(texts) < 2:  # an import's label stands for conditions that nobody wrote down here
         return ""
     a, b = texts[one], texts[other]

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, exc
 from dsd.errors import DsdError
 from dsd.store import migrate
 from dsd.store.connect import BUSY_SECONDS, database_engine
-from dsd.store.location import check_file, database_url, describe, sqlite_file
+from dsd.store.location import check_file, database_url, describe, hidden, sqlite_file
 from dsd.store.schema import Base
 
 
@@ -107,9 +107,7 @@ def translated(url: URL) -> Iterator[None]:
 
 
 def _explain(url: URL, error: Exception) -> str:
-    said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    for secret in filter(None, (url.password, url.query.get("password"))):
-        said = said.replace(str(secret), "***")
+    said = hidden(url, str(getattr(error, "orig", None) or error).strip().splitlines()[0])
     hints = {
         "is locked": f"another process held it for {BUSY_SECONDS} s; try again.",
         "not a database": "another kind of file stands there; name another file.",

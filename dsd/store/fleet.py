@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from dsd.regime import Regime
 from dsd.store import process
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading
+from dsd.store.pace import epochs_of
 from dsd.store.schema import MEMBER_RUN, Epoch, Member, Population, Run, Space, Worker
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.state import STALE_S
@@ -28,7 +28,11 @@ _LISTED_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class WorkerAt:
-    """One worker; `network` is what it trains ("" for none), `ended` how many it has ended."""
+    """One worker; `network` is what it trains ("" for none), `ended` how many it has ended.
+
+    `loss` and `error` (test, percent) are its network's last epoch's; `eta_seconds` until it has
+    trained it, by the mean of its epochs; None before the first.
+    """
 
     owner: str
     launched: str
@@ -42,6 +46,9 @@ class WorkerAt:
     epochs: int
     images_per_s: float | None
     ended: int
+    loss: float | None = None
+    error: float | None = None
+    eta_seconds: float | None = None
 
     @property
     def engine(self) -> str:
@@ -112,7 +119,12 @@ def by_slot(workers: Sequence[WorkerAt]) -> dict[str, WorkerAt]:
 def _columns(said: Any) -> Any:
     held = (Run.owner == Worker.owner) & (Run.state == "running")
     own = (Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
-    epoch = select(func.max(Epoch.epoch)).where(*own).correlate(Run).scalar_subquery()
+
+    def last(value: Any) -> Any:
+        newest = select(value).where(*own).order_by(Epoch.epoch.desc()).limit(1)
+        return newest.correlate(Run).scalar_subquery()
+
+    mean = select(func.avg(Epoch.seconds)).where(*own).correlate(Run).scalar_subquery()
     space = select(Space.name).join_from(Member, Population).join(Space)
     space = space.where(MEMBER_RUN, Member.ordinal == Run.ordinal).correlate(Run)
     earlier = Run.__table__.alias()
@@ -122,7 +134,10 @@ def _columns(said: Any) -> Any:
         select(
             Worker.__table__, said.label("launched"), (now() - Worker.heartbeat).label("age"),
             Run.id.label("run"), Run.ordinal, StoredRegime.name.label("regime"), StoredRegime.text,
-            epoch.label("epoch"), space.limit(1).scalar_subquery().label("space"),
+            last(Epoch.epoch).label("epoch"), last(Epoch.train_loss).label("loss"),
+            last(Epoch.test_error).label("error"), mean.label("epoch_s"),
+            (now() - last(Epoch.recorded)).label("since"),
+            space.limit(1).scalar_subquery().label("space"),
             ended.scalar_subquery().label("ended"),
         )
         .select_from(Worker)
@@ -134,6 +149,8 @@ def _columns(said: Any) -> Any:
 def _worker(row: Any) -> WorkerAt:
     silent = "silent" if row.age > STALE_S else "alive"
     trains = row.run is not None and row.stopped is None
+    epochs = epochs_of(row.text, row.regime) if trains else 0
+    left = (epochs - row.epoch) * row.epoch_s - row.since if trains and row.epoch_s else None
     return WorkerAt(
         owner=row.owner,
         launched=row.launched or "",
@@ -144,7 +161,10 @@ def _worker(row: Any) -> WorkerAt:
         heartbeat_age=row.age,
         network=f"{row.space}@{row.regime}, network {row.ordinal}" if trains else "",
         epoch=(row.epoch or 0) if trains else 0,
-        epochs=Regime.from_text(row.text, row.regime).train.epochs if trains else 0,
+        epochs=epochs,
         images_per_s=row.images_per_s if trains else None,
         ended=row.ended,
+        loss=row.loss if trains else None,
+        error=row.error if trains else None,
+        eta_seconds=None if left is None else max(0.0, left),
     )

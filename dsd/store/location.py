@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -52,6 +53,15 @@ def describe(url: URL) -> str:
     file = sqlite_file(url)
     bare = url.set(drivername=url.get_backend_name(), query={})._replace(password=None)
     return str(file) if file else bare.render_as_string()
+
+
+def hidden(url: URL, text: str) -> str:
+    """A text with the URL's passwords, written plainly or as a URL writes them, as ***."""
+    known = [url.password, *(url.query.get(name) for name in _SECRETS)]
+    for secret in {str(word) for word in known if word}:
+        for written in (secret, quote(secret, safe=""), quote_plus(secret)):
+            text = text.replace(written, "***")
+    return text
 
 
 def without_secrets(url: URL) -> URL:

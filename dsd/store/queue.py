@@ -68,6 +68,7 @@ def claim(
         seed=run.seed,
         label=f"{place.name}, network {place.ordinal}" if place else run.network,
         selected=bool(texts.selected),
+        population=f"{place.name}@{texts.name}#{run.seed}" if place else "",
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, false, func, select
+from sqlalchemy import Connection, func, select
 
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading
+from dsd.store.pace import pace_within
 from dsd.store.schema import (
     MEMBER_RUN,
     STATES,
@@ -75,8 +76,8 @@ class WorkerStatus:
 class Status:
     """The whole database at one moment. `images_per_s` adds up the workers that hold a run.
 
-    `eta_seconds` reckons with the mean time of finished runs of the same regime and the workers at
-    work now; None where nothing is finished yet or nobody works.
+    `eta_seconds` is that of `dsd.store.pace`: with the workers at work now; None where nobody works
+    or nothing is known yet of how long a network takes.
     """
 
     populations: tuple[PopulationStatus, ...]
@@ -101,7 +102,7 @@ def status(store: Store) -> Status:
             populations=_populations(connection),
             workers=workers,
             images_per_s=sum(w.images_per_s or 0.0 for w in active) if active else None,
-            eta_seconds=_eta(connection, len(active)),
+            eta_seconds=pace_within(connection, None).eta_seconds,
             late_results=late,
             imports=_imports(connection),
         )
@@ -138,21 +139,3 @@ def _workers(connection: Connection) -> tuple[WorkerStatus, ...]:
     columns = columns.add_columns(Worker.images_per_s).where(Worker.stopped.is_(None))
     listed = columns.where((age < _LISTED_S) | (running > 0)).order_by(Worker.started)
     return tuple(WorkerStatus(*row) for row in connection.execute(listed))
-
-
-def _eta(connection: Connection, active: int) -> float | None:
-    """Seconds until nothing is queued or running, shared by the active workers."""
-    scored = case((Run.state.in_(("done", "diverged")), Run.seconds))
-    at_work = Run.state == "running"
-    sums = select(
-        func.avg(scored).label("each"),
-        func.count(case(((Run.state == "queued") & (Run.held == false()), 1))).label("queued"),
-        func.count(case((at_work, 1))).label("running"),
-        func.coalesce(func.sum(case((at_work, now() - Run.started))), 0.0).label("spent"),
-    )
-    regimes = connection.execute(sums.group_by(Run.regime_id)).all()
-    waiting = [row for row in regimes if row.queued or row.running]
-    if not active or any(row.each is None for row in waiting):
-        return None
-    left = [row.each * row.queued + max(0.0, row.each * row.running - row.spent) for row in waiting]
-    return float(sum(left) / active)

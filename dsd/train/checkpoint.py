@@ -26,7 +26,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
 class Checkpoint:
     """The file of one run; `identity` says which run, and a file of another is never used.
 
-    It holds the weights, the optimiser and every epoch so far. Randomness needs no place in it: it
+    It holds the weights, their average if the regime asks for one, the optimiser and every epoch so
+    far. Randomness needs no place in it: it
     is derived from the run's seed and the epoch (see `dsd.train.seeds`).
     """
 
@@ -44,24 +45,25 @@ class Checkpoint:
         path = folder / f"{network}-{regime}-{seed:x}.pt"
         return cls(path, identity, say, time.monotonic())
 
-    def restore(self, session: Session) -> list[Epoch]:
-        """Put the session where the file left off; the epochs behind it, none without a file.
+    def read(self) -> Kept | None:
+        """What the file holds, None without one.
 
-        A file that cannot be read is said and removed: its run starts anew.
+        A file that cannot be read, or is another run's, is said and left out of account.
         """
         if not self.path.exists():
-            return []
+            return None
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
             if kept["identity"] != dict(self.identity):
                 raise ValueError("it belongs to another run")
-            epochs = [Epoch(**epoch) for epoch in kept["epochs"]]
-            session.model.load_state_dict(kept["model"])
-            session.optimizer.load_state_dict(kept["optimizer"])
+            return Kept(kept, [Epoch(**epoch) for epoch in kept["epochs"]])
         except UNREADABLE as error:
-            self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
-            raise Unusable from None
-        return epochs
+            self.useless(error)
+            return None
+
+    def useless(self, error: BaseException) -> None:
+        """Say that the file does not help."""
+        self.say(f"Checkpoint {self.path} is of no use: {first_line(error)}. Starting anew.")
 
     def save(self, session: Session, epochs: Sequence[Epoch], at_once: bool = False) -> None:
         """Replace the file, whole or not at all, unless it is younger than EVERY_S seconds.
@@ -75,7 +77,11 @@ class Checkpoint:
             "epochs": [asdict(epoch) for epoch in epochs],
             "model": session.model.state_dict(),
             "optimizer": session.optimizer.state_dict(),
+            "memory_format": session.step.memory_format,
+            "device": session.step.device.type,
         }
+        if session.step.average:
+            state["average"] = session.step.average.network.state_dict()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, lambda file: torch.save(state, file))
@@ -89,8 +95,43 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint as it was read."""
+
+    state: Mapping[str, Any]
+    epochs: list[Epoch]
+
+    def memory_format(self, device: torch.device) -> str:
+        """The one that was chosen for this kind of device, "" where none was."""
+        same = self.state.get("device") == device.type
+        return str(self.state["memory_format"]) if same else ""
+
+    def put_into(self, session: Session) -> None:
+        """Put the session where it left off. Raises Unusable: the model may hold parts of it."""
+        try:
+            session.model.load_state_dict(self.state["model"])
+            session.optimizer.load_state_dict(self.state["optimizer"])
+            _laid_out(session.optimizer)
+            if session.step.average:
+                session.step.average.network.load_state_dict(self.state["average"])
+        except UNREADABLE as error:
+            raise Unusable from error
+
+
+def _laid_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay momentum out in memory as its weights are, which another device may have laid otherwise.
+
+    The fused step on CUDA takes nothing else.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
+
+
 class Unusable(Exception):
-    """A checkpoint cannot be used; the model may hold parts of it and is to be built anew."""
+    """A checkpoint does not fit; the model may hold parts of it and is to be built anew."""
 
 
 def first_line(error: BaseException) -> str:

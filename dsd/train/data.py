@@ -20,6 +20,7 @@ from dsd.train.images import Images, as_tested, as_trained, tensor_of
 from dsd.train.listing import fingerprint_of
 from dsd.train.mapped import Mapped, mapped
 from dsd.train.places import OFFICIAL, SHIPPED, DatasetMissing, check, place
+from dsd.train.reader import in_words
 
 __all__ = ["SHIPPED", "Dataset", "DatasetMissing", "check", "load"]
 
@@ -33,14 +34,19 @@ class Dataset:
     train: Split
     test: Split
     fingerprint: str
+    reader: str = ""  # what decodes them as training goes, with its version
 
 
-def load(regime: Regime, folder: Path, device: torch.device, hold: bool = True) -> Dataset:
+def load(
+    regime: Regime, folder: Path, device: torch.device, reader: str = "torchvision",
+    hold: bool = True,
+) -> Dataset:  # fmt: skip
     """The dataset of a regime: small ones whole on the device, image folders read as they train.
 
     Prepared arrays are held on a GPU where they fit, unless not to `hold`: read as they train then.
     Test images get their final size here. Smaller images are padded with black, larger ones shrunk
-    (see `images.fitted`). Raises DatasetMissing, and DsdError for other classes or channels.
+    (see `images.fitted`). Raises DatasetMissing, and DsdError for other classes or channels, or
+    where the `reader` of image folders, torchvision or dali, does not work.
     """
     check(regime, folder)
     root = place(regime.dataset, folder)
@@ -58,10 +64,10 @@ def load(regime: Regime, folder: Path, device: torch.device, hold: bool = True) 
     _agree(regime, len(train.classes), 3)
     mark = manifest.fingerprint if manifest else fingerprint_of(train, test)
     splits = [
-        Folder(part, regime.resolution, regime.augment, device, training, readers(device))
+        Folder(part, regime.resolution, regime.augment, device, training, readers(device), reader)
         for part, training in ((train, True), (test, False))
     ]
-    return Dataset(splits[0], splits[1], mark)
+    return Dataset(splits[0], splits[1], mark, in_words(reader))
 
 
 def _made(regime: Regime, arrays: dict[str, Any]) -> Held:

@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsd.errors import DsdError
 from dsd.regime import Regime
-from dsd.train.augment import Normalization, augmented
 from dsd.train.data import Dataset
-from dsd.train.evaluate import Tally, evaluate, precise_bn
+from dsd.train.device import peak_memory
+from dsd.train.evaluate import OnBatch, PreciseBN, Tally, evaluate
+from dsd.train.how import How
+from dsd.train.probe import fastest
+from dsd.train.replay import Pool, Replayed
 from dsd.train.schedule import learning_rate
 from dsd.train.seeds import derive
+from dsd.train.step import Step
 
 TEST_BATCH = 200
+AS_USUAL = How()
 
 
 @dataclass(frozen=True)
@@ -57,46 +61,85 @@ def train(
     device: torch.device,
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
+    how: How = AS_USUAL,
 ) -> Iterator[Epoch]:
     """Train under the regime's recipe (RegNet, section 3) and yield every epoch's outcome.
 
-    SGD with Nesterov momentum; the weight decay is on every parameter, BN's included, and the last
-    incomplete batch is dropped, as in pycls. The model is moved to the device and changed. The same
-    model, seed and kind of device give the same numbers (on the CPU with one thread, to the bit).
+    SGD with Nesterov momentum; the last incomplete batch is dropped, as in pycls. The model is
+    moved to the device and changed. The same model, seed and kind of device give the same numbers
+    (on the CPU with one thread, to the bit).
     Raises Diverged, Stopped (asked through `stopped` before every step), and what the model raises.
     """
-    yield from Session.start(model, regime, dataset, device, seed, stopped).epochs()
+    yield from Session.start(model, regime, dataset, device, seed, stopped, how).epochs()
 
 
 @dataclass(frozen=True)
 class Session:
-    """One network being trained."""
+    """One network being trained: its step on a batch, and the passes that are made of steps."""
 
-    model: nn.Module
-    regime: Regime
+    step: Step
     dataset: Dataset
-    device: torch.device
     seed: int
     stopped: Callable[[], bool]
-    optimizer: torch.optim.Optimizer
-    normalization: Normalization
+    precise_bn: PreciseBN
+    on_training: OnBatch
+    on_settling: OnBatch
+    on_testing: OnBatch
 
     @classmethod
     def start(
         cls, model: nn.Module, regime: Regime, dataset: Dataset, device: torch.device, seed: int,
-        stopped: Callable[[], bool],
+        stopped: Callable[[], bool], how: How = AS_USUAL, say: Callable[[str], None] = print,
     ) -> Session:  # fmt: skip
-        """The model on its device, and its optimiser."""
-        model = model.to(device).to(memory_format=memory_format(device))
+        """The model on its device, ready to train; on a GPU it is first seen which way is faster.
+
+        `say` is told where something could not be done the fast way.
+        """
+        batch = min(regime.train.batch, len(dataset.train))
+        chosen = how.choice(device) or fastest(model, regime, device, batch, how, say)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        normalization = Normalization.of(regime.augment, device)
-        return cls(model, regime, dataset, device, seed, stopped, sgd(model, regime), normalization)
+        step = Step.of(model, regime, device, chosen, not dataset.train.augmented, how.compiled)
+        precise_bn = PreciseBN(step.tested)
+        passes: list[OnBatch] = [
+            step.train,
+            precise_bn.scored(step.as_trained),
+            step.tally.scored(step.as_tested),
+        ]
+        if how.graphs:
+            pool, random = Pool(), (step.generator, step.generator, None)
+            passes = [Replayed(one, device, generator, say, pool)
+                      for one, generator in zip(passes, random, strict=True)]  # fmt: skip
+        return cls(step, dataset, seed, stopped, precise_bn, *passes)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network itself."""
+        return self.step.model
+
+    @property
+    def tested(self) -> nn.Module:
+        """The network whose errors and weights count: the averaged one, if there is one."""
+        return self.step.tested
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What changes its weights."""
+        return self.step.optimizer
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """How it is trained on this device, for its run's provenance."""
+        known = {"memory_format": self.step.memory_format}
+        if self.step.device.type == "cuda":
+            recorded = isinstance(self.on_training, Replayed) and self.on_training.graph is not None
+            known["graphs"] = "yes" if recorded else "no"
+        return known
 
     def epochs(self, done: Sequence[Epoch] = ()) -> Iterator[Epoch]:
         """Every epoch's outcome; those `done` in an earlier session first, as they were."""
         yield from done
-        for index in range(len(done), self.regime.train.epochs):
+        for index in range(len(done), self.step.regime.train.epochs):
             yield self.epoch(index)
 
     def epoch(self, index: int) -> Epoch:
@@ -106,96 +149,51 @@ class Session:
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {index + 1}.")
         trained = time.perf_counter()
+        if self.step.average and index < self.step.regime.train.warmup_epochs:
+            self.step.average.restart()
         test_loss, test_error, test_error5 = self.test_pass(index).means()
         if not math.isfinite(test_loss):
             raise Diverged(f"the test loss is {test_loss} after epoch {index + 1}.")
         seconds, speed = time.perf_counter() - begin, self.steps * self.batch / (trained - begin)
-        rate, memory = self.optimizer.param_groups[0]["lr"], peak_memory(self.device)
+        rate, memory = self.rate(index + 1 - 1 / self.steps), peak_memory(self.step.device)
         return Epoch(index + 1, loss, error, test_error, test_error5, seconds, speed, rate, memory)
 
     def train_pass(self, index: int) -> Tally:
         """One pass over the training images, never waiting for the device."""
         self.model.train()
-        tally = Tally.on(self.device)
-        smoothing = self.regime.train.label_smoothing
-        for step, (images, labels) in enumerate(self.training_batches("order", index)):
+        tally = self.step.tally.clear()
+        for number, (images, labels) in enumerate(self.training_batches("order", index)):
             if self.stopped():
                 raise Stopped
-            self.set_rate(index + step / self.steps)
-            logits = self.forward(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            tally.add(loss, logits, labels)
+            self.step.set_rate(self.rate(index + number / self.steps))
+            self.on_training(images, labels)
+            tally.images += len(labels)
         return tally
 
     def test_pass(self, index: int) -> Tally:
-        """Precise BN where the regime asks for it, then the test split."""
-        wanted = min(self.steps, self.regime.train.precise_bn_images // self.batch)
+        """Precise BN where the regime asks for it, then the test split, of the tested network."""
+        wanted = min(self.steps, self.step.regime.train.precise_bn_images // self.batch)
         if wanted:
             seen = itertools.islice(self.training_batches("precise-bn", index), wanted)
-            precise_bn(self.model, self.forward, (images for images, _ in seen))
+            self.precise_bn.settle(self.on_settling, seen)
         batches = self.dataset.test.batches(TEST_BATCH)
-        ready = ((self.placed(self.normalization(images)), labels) for images, labels in batches)
-        return evaluate(self.model, self.forward, ready, self.device)
+        return evaluate(self.tested, self.on_testing, batches, self.step.tally)
 
     def training_batches(self, stream: str, index: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled, augmented, normalised batches; every epoch's randomness is its own."""
-        split, regime = self.dataset.train, self.regime
-        seed = derive("augment", stream, self.seed, index)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        for images, labels in split.batches(self.batch, derive(stream, self.seed, index)):
-            if not split.augmented:
-                images = augmented(images, regime.augment, regime.resolution, generator)
-            yield self.placed(self.normalization(images, generator)), labels
+        """Shuffled uint8 batches, still to be augmented; every epoch's randomness is its own."""
+        self.step.generator.manual_seed(derive("augment", stream, self.seed, index))
+        return self.dataset.train.batches(self.batch, derive(stream, self.seed, index))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, computed in the regime's precision."""
-        with torch.autocast(
-            self.device.type, torch.bfloat16, self.regime.train.precision == "bf16"
-        ):
-            logits: Tensor = self.model(images)
-        return logits
-
-    def placed(self, images: Tensor) -> Tensor:
-        """Images in the model's memory format."""
-        return images.contiguous(memory_format=memory_format(self.device))
-
-    def set_rate(self, epoch: float) -> None:
-        """Put the schedule's learning rate into the optimiser."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.regime.train, epoch)
+    def rate(self, epoch: float) -> float:
+        """The learning rate at `epoch`, 0 at the start of training."""
+        return learning_rate(self.step.regime.train, epoch)
 
     @property
     def batch(self) -> int:
         """Images a step: the regime's, or the whole training split where that is smaller."""
-        return min(self.regime.train.batch, len(self.dataset.train))
+        return min(self.step.regime.train.batch, len(self.dataset.train))
 
     @property
     def steps(self) -> int:
         """Steps an epoch."""
         return len(self.dataset.train) // self.batch
-
-
-def sgd(model: nn.Module, regime: Regime) -> torch.optim.Optimizer:
-    """One kernel for all parameters where the device has it (5% of a step on the CPU)."""
-    recipe = regime.train
-    return torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """channels_last on the CPU, where it always pays; on a GPU grouped convolutions lose by it."""
-    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: most allocated on this GPU since the network began, or held by this process now."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

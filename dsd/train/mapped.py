@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dsd.regime import Regime
 from dsd.train.images import as_tested, fitted, shuffled, tensor_of, whole_batches
+from dsd.train.prefetch import on_device
 from dsd.train.prepared import SPLITS, Manifest, labels_file, map_file
 
 RESERVE = 16 << 30  # bytes of a GPU that stay free for training, when images are to be held on it
@@ -51,13 +52,15 @@ class Mapped:
             drawn = shuffled(len(self), seed, self.rows.device)
             order = tuple(self.rows[chosen] for chosen in whole_batches(drawn, size))
         for pixels, rows in self._gathered(order):
-            labels = self.labels[rows.to(self.device, non_blocking=True)]
-            yield self.view(pixels.to(self.device, non_blocking=True)), labels
+            yield self.view(pixels), self.labels[rows]
 
     def _gathered(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and their rows, on the device."""
         if self.pixels.device == self.device:
-            return ((self.pixels[rows.to(self.device)], rows) for rows in order)
-        return ahead(order, partial(gathered, self.pixels, pin=self.device.type == "cuda"))
+            here = (rows.to(self.device) for rows in order)
+            return ((self.pixels[rows], rows) for rows in here)
+        streamed = ahead(order, partial(gathered, self.pixels, pin=self.device.type == "cuda"))
+        return on_device(streamed, self.device)
 
 
 def ahead(
@@ -74,7 +77,7 @@ def ahead(
 
 
 def gathered(pixels: Tensor, rows: Tensor, pin: bool) -> Tensor:
-    """pixels[rows] in memory of its own; pinned, it is copied to a GPU while that computes."""
+    """pixels[rows] in memory of its own; pinned, it can be copied to a GPU while that computes."""
     out = torch.empty((len(rows), *pixels.shape[1:]), dtype=pixels.dtype, pin_memory=pin)
     return torch.index_select(pixels, 0, rows, out=out)
 

@@ -94,7 +94,9 @@ class Lent:
     connection: Connection
     lost: threading.Event
 
-    def load(self, regime: Regime, folder: Path, device: torch.device) -> Dataset:
+    def load(
+        self, regime: Regime, folder: Path, device: torch.device, reader: str = "torchvision"
+    ) -> Dataset:
         """As `data.load`, with the images where the holder has them. Raises what it met."""
         try:
             self.connection.send((regime.name, regime.text))
@@ -104,7 +106,7 @@ class Lent:
             raise HolderGone("The process that holds the images is gone.") from error
         if isinstance(answer, DsdError):
             raise answer
-        return answer or load(regime, folder, device, hold=False)
+        return answer or load(regime, folder, device, reader, hold=False)
 
 
 class HolderGone(DsdError):

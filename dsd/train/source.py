@@ -5,7 +5,7 @@ Nothing is claimed whose images are missing here, or are others than finished ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
 from dsd.tickets import Tickets
 from dsd.train.data import Dataset, DatasetMissing, check, load
+from dsd.train.events import Voice
 from dsd.train.same_data import SameImages
 
 
@@ -33,18 +34,16 @@ class NothingHere(DatasetMissing):
 
 @dataclass(frozen=True)
 class Source:
-    """The queue of some populations (or of all), and the folder that holds their images.
-
-    `tickets`, where there are any, limit how many networks it gives to this process and others.
-    """
+    """The queue of some populations (or of all), and the folder that holds their images."""
 
     store: Store
     folder: Path
     chosen: Sequence[int] | None
-    say: Callable[[str], None]
+    voice: Voice
+    reader: str = "torchvision"  # of image folders
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
-    load: Callable[[Regime, Path, torch.device], Dataset] = load
+    load: Callable[[Regime, Path, torch.device, str], Dataset] = load
     tickets: Tickets | None = None
 
     @cached_property
@@ -76,23 +75,31 @@ class Source:
         missing = self._missing({regime.digest: regime for regime in regimes.values()})
         found = [key for key, regime in regimes.items() if regime.digest not in missing]
         if required and missing and not found:
-            raise NothingHere(str(next(iter(missing.values()))))
+            why = str(next(iter(missing.values())))
+            self.voice.tell("refused", message=why)
+            raise NothingHere(why)
         for digest in missing.keys() - self.skipped:
-            self.say(f"Left out: {missing[digest]}")
+            why, regime = str(missing[digest]), _named(regimes, digest)
+            self.voice.tell("left-out", f"Left out: {why}", regime=regime, message=why)
             self.skipped.add(digest)
         return found
 
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
         """The images of a regime, loaded once."""
         if regime.digest not in self.loaded:
-            self.loaded[regime.digest] = self.load(regime, self.folder, device)
+            dataset = self.load(regime, self.folder, device, self.reader)
+            if dataset.reader:
+                line = f"Images of '{regime.name}' are read by {dataset.reader}."
+                self.voice.tell("reading", line, regime=regime.name, reader=dataset.reader)
+            self.loaded[regime.digest] = dataset
         return self.loaded[regime.digest]
 
     def say_held_back(self) -> None:
         """Say what waits for a person, lest an idle worker seem to overlook it."""
         held = held_back(self.store, self.chosen)
         if held:
-            self.say(f"Networks that wait in paused populations: {held} (`dsd resume`).")
+            line = f"Networks that wait in paused populations: {held} (`dsd resume`)."
+            self.voice.tell("paused", line, networks=held)
 
     def _missing(self, regimes: dict[str, Regime]) -> dict[str, DatasetMissing]:
         missing = {}
@@ -103,6 +110,10 @@ class Source:
             except DatasetMissing as error:
                 missing[digest] = error
         return missing
+
+
+def _named(regimes: Mapping[int, Regime], digest: str) -> str:
+    return next(regime.name for regime in regimes.values() if regime.digest == digest)
 
 
 def waiting(store: Store, chosen: Sequence[int] | None) -> dict[int, Regime]:

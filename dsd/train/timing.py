@@ -10,12 +10,15 @@ import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsd.net.arch import Arch
 from dsd.net.build import build
 from dsd.regime import Regime
-from dsd.train.loop import memory_format, sgd
+from dsd.train.device import synchronize
+from dsd.train.how import How
+from dsd.train.probe import fastest
+from dsd.train.step import Step
 from dsd.train.worker import is_out_of_memory
 
 WARM_UP = 2  # steps at least, and a quarter of the measuring time
@@ -61,47 +64,41 @@ def measure(
     """Time a network on random images at the regime's resolution, in its precision.
 
     Inference is the forward pass with BN's stored statistics; training is forward, loss, backward
-    and the optimiser's step, all as a worker does them; neither loads images. Both are measured
-    for `seconds` after a warm-up, for LEAST steps at least; every step waits for the device.
+    and the optimiser's step, all as a worker does them (on a GPU in the faster memory format, but
+    kernel by kernel); neither loads images. Both are measured for `seconds` after a warm-up, for
+    LEAST steps at least; every step waits for the device.
     """
-    model = build(arch).to(device).to(memory_format=memory_format(device))
+    model = build(arch)
+    way = How()
+    chosen = way.choice(device) or fastest(model, regime, device, batch, way, lambda line: None)
+    step = Step.of(model, regime, device, chosen)
     shape = (batch, arch.stem.inputs, regime.resolution, regime.resolution)
-    images = torch.randn(shape, device=device).contiguous(memory_format=memory_format(device))
+    images = step.placed(torch.randn(shape, device=device))
     labels = torch.arange(batch, device=device) % arch.classes
     load = _Load.now()
-    inference = _sampled(_inference(model, images, regime), device, seconds)
-    training = _sampled(_training(model, images, labels, regime), device, seconds)
+    inference = _sampled(_inference(step, images), device, seconds)
+    training = _sampled(_training(step, images, labels), device, seconds)
     return Times(inference, training, load.others())
 
 
-def _inference(model: nn.Module, images: Tensor, regime: Regime) -> Callable[[], None]:
-    def step() -> None:
-        model.eval()
-        with torch.inference_mode(), _precision(images, regime):
-            model(images)
+def _inference(step: Step, images: Tensor) -> Callable[[], None]:
+    def once() -> None:
+        step.model.eval()
+        with torch.inference_mode():
+            step.forward(images)
 
-    return step
+    return once
 
 
-def _training(
-    model: nn.Module, images: Tensor, labels: Tensor, regime: Regime
-) -> Callable[[], None]:
-    optimizer = sgd(model, regime)
-
-    def step() -> None:
-        model.train()
-        with _precision(images, regime):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
+def _training(step: Step, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    def once() -> None:
+        step.model.train()
+        loss = F.cross_entropy(step.forward(images).float(), labels)
+        step.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        step.optimizer.step()
 
-    return step
-
-
-def _precision(images: Tensor, regime: Regime) -> torch.autocast:
-    return torch.autocast(images.device.type, torch.bfloat16, regime.train.precision == "bf16")
+    return once
 
 
 def _sampled(step: Callable[[], None], device: torch.device, seconds: float) -> Spread | None:
@@ -124,17 +121,12 @@ def _times(
     found: list[float] = []
     end = time.perf_counter() + seconds
     while len(found) < least or (time.perf_counter() < end and len(found) < MOST):
-        _wait(device)
+        synchronize(device)
         begin = time.perf_counter()
         step()
-        _wait(device)
+        synchronize(device)
         found.append(1e3 * (time.perf_counter() - begin))
     return found
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @dataclass(frozen=True)

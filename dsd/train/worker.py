@@ -7,8 +7,9 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,9 +26,12 @@ from dsd.train.checkpoint import Checkpoint, Unusable, first_line
 from dsd.train.crowd import Crowd, NoRoom, make_room
 from dsd.train.data import Dataset, load
 from dsd.train.device import device_name, prepare, provenance
+from dsd.train.events import Hear, Voice, aloud
 from dsd.train.heartbeat import heartbeat
+from dsd.train.how import How
 from dsd.train.loop import Diverged, Epoch, Session, Stopped
 from dsd.train.patience import patiently
+from dsd.train.pulse import Pulse
 from dsd.train.seeds import run_seed
 from dsd.train.shared import Lent
 from dsd.train.source import Source
@@ -37,6 +41,7 @@ from dsd.train.weights import Keep
 POLL_S, LONGEST_POLL_S = 2.0, 30.0  # between looks into an empty queue, the first and the later
 SLOW_EPOCH_S = 30.0  # an epoch that takes longer is worth a line of its own
 NO_WEIGHTS = Keep()
+AS_USUAL = How()
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -47,6 +52,8 @@ def work(
     device: torch.device,
     checkpoints: Path | None = None,
     keep: Keep = NO_WEIGHTS,
+    how: How = AS_USUAL,
+    reader: str = "torchvision",
     populations: Sequence[int] | None = None,
     max_runs: int | None = None,
     exit_when_empty: bool = False,
@@ -56,7 +63,8 @@ def work(
     crew: bool = False,
     tickets: Tickets | None = None,
     lent: Lent | None = None,
-    say: Callable[[str], None] = print,
+    hear: Hear = aloud(print),  # noqa: B008
+    pulse: Pulse | None = None,
     stop: Stop | None = None,
 ) -> int:
     """Train queued networks until `stop` is set, `max_runs` are taken or, if asked, none is left.
@@ -65,26 +73,26 @@ def work(
     needs too much memory is recorded as such, and the worker goes on. A network in mid-training is
     given back, its attempt not counted, when the worker is asked to stop; with a folder of
     `checkpoints` whoever claims it goes on from its last one there. `keep` says whose final
-    weights are kept, and where. In a `crew` others may train on this device: `tickets` count what
-    they may take together, `lent` are the images that they share. Raises DatasetMissing,
+    weights are kept, and where; `reader`, torchvision or dali, reads image folders. `hear` is told
+    all that happens, `pulse` counts steps. In a `crew` others may train on this device: `tickets`
+    count what they may take together, `lent` are the images that they share. Raises DatasetMissing,
     with the queue untouched, when the images of every waiting network are missing in `folder`, and
     NoRoom where the others leave a network too little memory: it is given back.
     """
     stop = stop or Stop()
-    source = Source(store, folder, populations, say, load=lent.load if lent else load,
+    voice = Voice(hear, launched)
+    source = Source(store, folder, populations, voice, reader, load=lent.load if lent else load,
                     tickets=tickets)  # fmt: skip
     source.populations(required=True)
-    prepare(device)
+    prepare(device, how.deterministic)
     queue.rescue_dead(store, max_attempts)
-    owner = queue.register_worker(store, device_name(device), launched)
-    origin = provenance(device)
+    origin, pulse = {**provenance(device), **how.asked()}, pulse or Pulse()
     crowd = Crowd(store, launched, device_name(device), crew)
-    worker = Worker(store, source, device, checkpoints, keep, lease_s, say, stop, origin, crowd,
-                    lent, max_attempts)  # fmt: skip
-    say(f"Training on {device_name(device)}.")
+    worker = Worker(store, source, device, checkpoints, keep, how, lease_s, voice, pulse, stop,
+                    origin, crowd, lent, max_attempts)  # fmt: skip
     taken = ended = 0
     idle_s = 0.0
-    try:
+    with entered(store, voice, device_name(device), launched) as owner:
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:
@@ -96,21 +104,47 @@ def work(
                 patiently(source.say_held_back)
                 break
             else:
-                idle_s = _wait(source, idle_s, stop)
-    finally:
-        queue.retire_worker(store, owner)
+                idle_s = _wait(source, voice, idle_s, stop)
     return ended
 
 
-def _wait(source: Source, idle_s: float, stop: Stop) -> float:
+def _wait(source: Source, voice: Voice, idle_s: float, stop: Stop) -> float:
     """Wait for networks, ever longer; how long it was."""
     if not idle_s:
-        source.say("Nothing to train: waiting for more (Ctrl-C leaves).")
+        voice.tell("waiting", "Nothing to train: waiting for more (Ctrl-C leaves).")
         patiently(source.say_held_back)
     # Rarer with time, each worker by itself: a thousand idle ones are no burden.
     idle_s = min(LONGEST_POLL_S, 1.25 * idle_s or POLL_S)
     stop.wait(idle_s * random.uniform(0.8, 1.2))
     return idle_s
+
+
+@contextmanager
+def entered(store: Store, voice: Voice, device: str, launched: str) -> Iterator[str]:
+    """A worker's time in the database and in its log, from its first word to its last one."""
+    voice.worker = queue.register_worker(store, device, launched)
+    voice.tell("started", f"Training on {device}.", device=device)
+    why = None
+    try:
+        yield voice.worker
+    except BaseException as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise
+    finally:
+        voice.tell("stopped", message=why)
+        queue.retire_worker(store, voice.worker)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a network ended that has an error (in percent), and the same in words."""
+
+    state: str
+    last: float
+    lowest: float
+    line: str
+    message: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +156,10 @@ class Worker:
     device: torch.device
     checkpoints: Path | None
     keep: Keep
+    how: How
     lease_s: float
-    say: Callable[[str], None]
+    voice: Voice
+    pulse: Pulse
     stop: Stop
     origin: dict[str, str]
     crowd: Crowd
@@ -132,24 +168,29 @@ class Worker:
 
     def run(self, claim: Claim) -> bool:
         """Train one claimed network and record how it ended; whether it has an error now."""
-        begin, beside = time.perf_counter(), self.crowd.size()
+        begin = time.perf_counter()
+        self.voice.tell("claimed", "", claim)
         with heartbeat(
             lambda: queue.beat(self.store, claim, self.lease_s), self.lease_s / 3
         ) as lost:
+            chosen: dict[str, str] = {}  # how this network is trained here
+            beside = self.crowd.size()
+            if self.crowd.known:
+                chosen["slots"] = str(beside)
             try:
                 regime = Regime.from_text(claim.regime_text, claim.regime_name)
                 dataset = self.source.dataset(regime, self.device)
             except BaseException:  # the images are at fault: the network is not to suffer for it
-                queue.release(self.store, claim)
+                self.give_back(claim)
                 raise
             try:
-                errors, kept = self.train(claim, regime, dataset, lost)
+                errors, kept = self.train(claim, regime, dataset, lost, chosen)
             except Stopped:
                 return self.leave(claim, lost)
             except DatabaseUnavailable:
                 raise
             except Diverged as error:
-                return self.diverged(claim, regime, dataset, error, beside)
+                return self.diverged(claim, regime, dataset, chosen, error)
             except Exception as error:
                 if self.leaving():  # what it ran into may come of that
                     return self.leave(claim, lost)
@@ -157,39 +198,49 @@ class Worker:
                 self.forget(claim, regime)
                 return self.failed(claim, error)
             except BaseException:
-                queue.release(self.store, claim)
+                self.give_back(claim)
                 raise
-            seconds = time.perf_counter() - begin
-            self.say(f"{claim.label}: error {errors[-1]:.1f}% ({seconds:.1f} s)")
-            last, lowest = errors[-1], min(errors)
-            return self.finish(claim, regime, dataset, "done", last, lowest, beside, kept)
+            line = f"error {errors[-1]:.1f}% ({time.perf_counter() - begin:.1f} s)"
+            done = Outcome("done", errors[-1], min(errors), line, weights=kept)
+            return self.finish(claim, regime, dataset, chosen, done)
 
     def train(
-        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event
-    ) -> tuple[list[float], Path | None]:
+        self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,
+        chosen: dict[str, str],
+    ) -> tuple[list[float], Path | None]:  # fmt: skip
         """Train the network, from its checkpoint if it has one.
 
-        Returns the test errors in percent, and the file of its weights if they are kept.
+        Returns the test errors in percent, and the file of its weights if they are kept; `chosen`
+        gets what was chosen for it on this device.
         """
         checkpoint = self.checkpoint(claim, regime)
         session, done = self.session(claim, regime, dataset, lost, checkpoint)
         epochs: list[Epoch] = []
+        chosen.update(session.chosen)
         for epoch in session.epochs(done):
             if self.lent and self.lent.lost.is_set():  # its images may have been anything
                 raise Stopped
             self.record(claim, epoch, lost)
             epochs.append(epoch)
+            if len(epochs) > len(done):
+                self.told(claim, epoch, regime.train.epochs)
             if len(epochs) <= len(done) or epoch.epoch == regime.train.epochs:
                 continue
             if checkpoint:
                 checkpoint.save(session, epochs, at_once=self.stop.is_set())
             if self.stop.is_set():
                 raise Stopped
-            if epoch.seconds > SLOW_EPOCH_S:
-                of = f"epoch {epoch.epoch}/{regime.train.epochs}"
-                self.say(f"{claim.label}: {of}, error {epoch.test_error:.1f}%")
+        chosen.update(session.chosen)  # a graph may have been refused
         errors = [epoch.test_error for epoch in epochs]
-        return errors, self.keep.weights(claim, session.model, errors[-1], self.say)
+        say = self.voice.warning(claim)
+        return errors, self.keep.weights(claim, session.tested, errors[-1], say)
+
+    def told(self, claim: Claim, epoch: Epoch, epochs: int) -> None:
+        """Tell an epoch, in words too where it took long and is not the last."""
+        slow = epoch.seconds > SLOW_EPOCH_S and epoch.epoch < epochs
+        line = f"{claim.label}: epoch {epoch.epoch}/{epochs}, error {epoch.test_error:.1f}%"
+        self.pulse.epoch()
+        self.voice.tell("epoch", line if slow else "", claim, **asdict(epoch), epochs=epochs)
 
     def session(
         self, claim: Claim, regime: Regime, dataset: Dataset, lost: threading.Event,
@@ -201,23 +252,34 @@ class Worker:
         model = build(Arch.from_json(claim.arch_text))
 
         def stopped() -> bool:
+            self.pulse.beat()
             return lost.is_set() or self.stop.at_once
 
-        session = Session.start(model, regime, dataset, self.device, seed, stopped)
+        kept = checkpoint.read() if checkpoint else None
+        chosen = kept.memory_format(self.device) if kept else ""
+        how = replace(self.how, memory_format=chosen or self.how.memory_format)
+        say = self.voice.warning(claim)
+        session = Session.start(model, regime, dataset, self.device, seed, stopped, how, say)
+        self.pulse.network(session.steps, session.batch)
+        if checkpoint is None or kept is None:
+            return session, []
         try:
-            done = checkpoint.restore(session) if checkpoint else []
-        except Unusable:  # what it left in the model must not be trained on
+            kept.put_into(session)
+        except Unusable as error:  # what it left in the model must not be trained on
+            checkpoint.useless(error.__cause__ or error)
             return self.session(claim, regime, dataset, lost, None)
-        if done:
-            self.say(f"{claim.label}: goes on after epoch {done[-1].epoch}")
-        return session, done
+        if kept.epochs:
+            line = f"{claim.label}: goes on after epoch {kept.epochs[-1].epoch}"
+            self.voice.tell("resumed", line, claim, epoch=kept.epochs[-1].epoch)
+        return session, kept.epochs
 
     def checkpoint(self, claim: Claim, regime: Regime) -> Checkpoint | None:
         """Where this run's training is kept between epochs."""
         if self.checkpoints is None:
             return None
         seed = self.seed(claim, regime)
-        return Checkpoint.of(self.checkpoints, claim.digest, regime.digest, seed, self.say)
+        say = self.voice.warning(claim)
+        return Checkpoint.of(self.checkpoints, claim.digest, regime.digest, seed, say)
 
     def forget(self, claim: Claim, regime: Regime) -> None:
         """The run has ended: its checkpoint is of no more use."""
@@ -232,39 +294,49 @@ class Worker:
             raise Stopped
 
     def finish(
-        self, claim: Claim, regime: Regime, dataset: Dataset, state: str, last: float,
-        lowest: float, beside: int, weights: Path | None = None,
-    ) -> bool:  # fmt: skip
-        """Store a result and where it comes from; False if the lease was lost meanwhile.
-
-        `beside` is how many networks trained on the device when it began; the most count.
-        """
+        self, claim: Claim, regime: Regime, dataset: Dataset, chosen: dict[str, str], end: Outcome
+    ) -> bool:
+        """Store a result and where it comes from; False if the lease was lost meanwhile."""
         origin = {
             **self.origin,
+            **chosen,
             "dataset": dataset.fingerprint,
             "precision": regime.train.precision,
             "seed": self.seed(claim, regime),
-            **({"slots": str(max(beside, self.crowd.size()))} if self.crowd.known else {}),
-            **({"weights": str(weights)} if weights else {}),
+            **self._slots(chosen),
+            **({"reader": dataset.reader} if dataset.reader else {}),
+            **({"weights": str(end.weights)} if end.weights else {}),
         }
         kept = patiently(
             lambda: queue.finish(
-                self.store, claim, state=state, error_last=last, error_lowest=lowest,
+                self.store, claim, state=end.state, error_last=end.last, error_lowest=end.lowest,
                 provenance=origin,
             )
         )  # fmt: skip
         self.forget(claim, regime)
-        if weights and not kept:
-            weights.unlink(missing_ok=True)  # no run's result says that they are its own
+        if end.weights and not kept:
+            end.weights.unlink(missing_ok=True)  # no run's result says that they are its own
+        self.voice.tell(
+            "ended", f"{claim.label}: {end.line}", claim, state=end.state, error_last=end.last,
+            error_lowest=end.lowest, message=end.message, recorded=kept,
+        )  # fmt: skip
         return kept
 
     def diverged(
-        self, claim: Claim, regime: Regime, dataset: Dataset, error: Diverged, beside: int
-    ) -> bool:
+        self, claim: Claim, regime: Regime, dataset: Dataset, chosen: dict[str, str],
+        error: Diverged,
+    ) -> bool:  # fmt: skip
         """A network that diverged is one at chance level: to drop it would flatter its space."""
         chance = 100 * (1 - 1 / regime.classes)
-        self.say(f"{claim.label}: diverged, recorded at chance level {chance:g}%: {error}")
-        return self.finish(claim, regime, dataset, "diverged", chance, chance, beside)
+        line = f"diverged, recorded at chance level {chance:g}%: {error}"
+        end = Outcome("diverged", chance, chance, line, message=str(error))
+        return self.finish(claim, regime, dataset, chosen, end)
+
+    def _slots(self, chosen: dict[str, str]) -> dict[str, str]:
+        """The most that trained on the device, at the network's begin or its end."""
+        if "slots" not in chosen:
+            return {}
+        return {"slots": str(max(int(chosen["slots"]), self.crowd.size()))}
 
     def leaving(self, wait_s: float = 0.5) -> bool:
         """Whether this worker leaves in mid-epoch, be it because the images' holder is gone."""
@@ -280,7 +352,7 @@ class Worker:
         if not others:
             return
         if is_out_of_memory(error):
-            queue.release(self.store, claim)
+            self.give_back(claim)
             raise NoRoom(f"{claim.label}: out of memory beside {others} other"
                          f"{'s'[: others != 1]}: given back") from error  # fmt: skip
         if "CUDA error" in str(error) and "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
@@ -293,8 +365,11 @@ class Worker:
         state = "out-of-memory" if is_out_of_memory(error) else "failed"
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = traceback.format_exc()
-        self.say(f"{claim.label}: {state}: {message}")
-        patiently(lambda: queue.fail(self.store, claim, state=state, message=message, trace=trace))
+        kept = patiently(
+            lambda: queue.fail(self.store, claim, state=state, message=message, trace=trace)
+        )
+        line = f"{claim.label}: {state}: {message}"
+        self.voice.tell("ended", line, claim, state=state, message=message, recorded=kept)
         if state == "failed" and "CUDA error" in str(error):
             raise DsdError(f"{claim.label} broke the GPU's context ({message}). Start again.")
         return False
@@ -302,11 +377,16 @@ class Worker:
     def leave(self, claim: Claim, lost: threading.Event) -> bool:
         """Give the network back, unless another worker has it already."""
         if lost.is_set():
-            self.say(f"{claim.label}: left: it was cancelled, or another worker has it")
+            line = f"{claim.label}: left: it was cancelled, or another worker has it"
+            self.voice.tell("lost", line, claim)
         else:
-            queue.release(self.store, claim)
-            self.say(f"{claim.label}: given back to the queue")
+            self.give_back(claim, f"{claim.label}: given back to the queue")
         return False
+
+    def give_back(self, claim: Claim, line: str = "") -> None:
+        """Queue the network again, its attempt not counted."""
+        queue.release(self.store, claim)
+        self.voice.tell("released", line, claim)
 
     def seed(self, claim: Claim, regime: Regime) -> int:
         """The seed of this run's initial weights and of its random streams."""

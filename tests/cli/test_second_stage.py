@@ -54,7 +54,7 @@ def test_the_best_are_trained_again_and_exported(tiny):
 
     def train() -> None:
         work(lab.store, folder=Path("."), device=pick_device(cpu=True), keep=kept,
-             exit_when_empty=True, say=lambda _: None)  # fmt: skip
+             exit_when_empty=True, hear=lambda _: None)  # fmt: skip
 
     train()
     out = tiny("enqueue", "--top", "1", "regnetx", "--regime", "longer", "--repeats", "2")

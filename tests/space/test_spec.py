@@ -67,6 +67,8 @@ BAD_REGIMES = [
     ("train.batch = -1", "train.batch = -1"),
     ("train.lr = nan", "train.lr = nan"),
     ("train.warmup_epochs = 11", "in [0, epochs]"),
+    ("train.ema = 1.0", "train.ema = 1.0: in [0, 1)"),
+    ("train.bn_weight_decay = 0.0", "needs bool"),
     ("augment.std = [0.0]", "each above 0"),
     ("stem.kernel = 4", "odd"),
     ("stem.width = 0", "stem.width = 0"),

@@ -16,12 +16,15 @@ import torch
 from sqlalchemy import select
 
 from dsd.net.build import build
+from dsd.regime import Regime
 from dsd.store.engine import Store, open_store, reading
 from dsd.store.results import frame
 from dsd.store.schema import Epoch, Run
 from dsd.train import checkpoint as module
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import load
+from dsd.train.events import aloud
+from dsd.train.how import How
 from dsd.train.loop import Session
 from dsd.train.stop import Stop
 from dsd.train.worker import work
@@ -31,6 +34,10 @@ CPU = torch.device("cpu")
 SAME = ("epoch", "train_loss", "train_error", "test_error", "test_error5", "lr")
 REGIME = make_regime(
     train={"epochs": 5, "batch": 500, "precise_bn_images": 1000},
+    augment={"crop": "pad", "pad": 2},
+)
+AVERAGED = make_regime(
+    train={"epochs": 5, "batch": 500, "ema": 0.9, "warmup_epochs": 1.0, "bn_weight_decay": False},
     augment={"crop": "pad", "pad": 2},
 )
 WORKER = """
@@ -49,10 +56,11 @@ def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY_S", 0.0)
 
 
-def session() -> Session:
+def session(regime: Regime = REGIME, how: How | None = None) -> Session:
     torch.manual_seed(1)
     model = build(small_arch(8))
-    return Session.start(model, REGIME, load(REGIME, Path("."), CPU), CPU, 3, lambda: False)
+    data = load(regime, Path("."), CPU)
+    return Session.start(model, regime, data, CPU, 3, lambda: False, how or How())
 
 
 def checkpoint(folder: Path, said: Any) -> Checkpoint:
@@ -63,19 +71,44 @@ def facts(epochs: list[Any]) -> list[dict[str, Any]]:
     return [{key: asdict(epoch)[key] for key in SAME} for epoch in epochs]
 
 
-def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said):
-    twin = session()
+@pytest.mark.parametrize("regime", [REGIME, AVERAGED], ids=["plain", "averaged"])
+def test_a_restored_session_ends_as_its_twin_to_the_bit(tmp_path, said, regime):
+    twin = session(regime)
     whole = list(twin.epochs())
-    first = session()
+    first = session(regime)
     part = [first.epoch(0), first.epoch(1)]
     checkpoint(tmp_path / "new", said).save(first, part)
-    second = session()
-    done = checkpoint(tmp_path / "new", said).restore(second)
-    assert done == part
-    assert facts(list(second.epochs(done))) == facts(whole)
-    for name, value in twin.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+    second = session(regime)
+    kept = checkpoint(tmp_path / "new", said).read()
+    assert kept
+    assert kept.epochs == part
+    assert kept.memory_format(CPU) == "channels_last"
+    assert kept.memory_format(torch.device("cuda:0")) == "", "that is another question there"
+    kept.put_into(second)
+    assert facts(list(second.epochs(kept.epochs))) == facts(whole)
+    for ours, theirs in ((twin.model, second.model), (twin.tested, second.tested)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
     assert not said.lines
+
+
+def test_a_file_written_before_there_was_an_average_serves_where_none_is_asked_for(tmp_path, said):
+    first, kept = session(), checkpoint(tmp_path, said)
+    part = [first.epoch(0)]
+    optimizer = torch.optim.SGD(first.model.parameters(), 0.1, 0.9, nesterov=True, fused=True)
+    optimizer.load_state_dict(first.optimizer.state_dict())  # one group, in the model's order
+    old = {"identity": {"network": "net", "regime": "regime", "seed": 3, "format": 1},
+           "epochs": [asdict(epoch) for epoch in part], "model": first.model.state_dict(),
+           "optimizer": optimizer.state_dict()}  # fmt: skip
+    torch.save(old, kept.path)
+    second = session()
+    read = kept.read()
+    assert read
+    read.put_into(second)
+    assert read.epochs == part
+    assert facts([second.epoch(1)]) == facts([first.epoch(1)])
+    with pytest.raises(Unusable):
+        read.put_into(session(AVERAGED))
 
 
 @pytest.mark.parametrize("spoil", ["short", "empty", "other", "text"])
@@ -89,9 +122,33 @@ def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         path.write_bytes(b"" if spoil == "empty" else b"hello")
-    with pytest.raises(Unusable):
-        checkpoint(tmp_path, said).restore(session())
+    assert checkpoint(tmp_path, said).read() is None
     assert "Starting anew" in said.lines[0]
+
+
+def test_momentum_is_laid_out_as_the_weights_are(tmp_path, said):
+    saved, own = session(), checkpoint(tmp_path, said)
+    own.save(saved, [saved.epoch(0)])
+    kept = own.read()
+    assert kept
+    rest = session(how=How(memory_format="contiguous"))
+    kept.put_into(rest)
+    for weight, state in rest.optimizer.state.items():
+        assert state["momentum_buffer"].stride() == weight.stride()
+    assert [epoch.epoch for epoch in rest.epochs(kept.epochs)] == [1, 2, 3, 4, 5]
+
+
+def test_weights_that_do_not_fit_are_told_apart(tmp_path, said):
+    saved = session()
+    own = checkpoint(tmp_path, said)
+    own.save(saved, [saved.epoch(0)])
+    state = torch.load(own.path, weights_only=True)
+    state["model"].popitem()
+    torch.save(state, own.path)
+    kept = own.read()
+    assert kept
+    with pytest.raises(Unusable):
+        kept.put_into(session())
 
 
 def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
@@ -104,13 +161,14 @@ def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
 
 
 def finish(store: Store, folder: Path, said: Any, **given: Any) -> int:
-    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": said.say}
+    hear = aloud(said.say)
+    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "hear": hear}
     return work(store, checkpoints=folder, **{**settings, **given})
 
 
-def twin_of(tmp_path: Path, said: Any, width: int = 8) -> dict[str, Any]:
+def twin_of(tmp_path: Path, said: Any, regime: Regime = REGIME) -> dict[str, Any]:
     store = open_store(str(tmp_path / "twin.db"))
-    fill(store, [small_arch(width)], REGIME)
+    fill(store, [small_arch(8)], regime)
     finish(store, tmp_path / "unused", said)
     return outcome(store)
 
@@ -169,10 +227,12 @@ def test_where_no_checkpoint_can_be_written_training_goes_on(store, tmp_path, sa
     assert frame(store).state.tolist() == ["done"]
 
 
-def killed_and_taken_up(folder: Path, said: Any, rng: random.Random) -> tuple[Any, bool]:
+def killed_and_taken_up(
+    folder: Path, said: Any, rng: random.Random, regime: Regime = REGIME
+) -> tuple[Any, bool]:
     """A worker killed at a random moment and its successor: the outcome, and if it went on."""
     store = open_store(str(folder / "dsd.db"))
-    fill(store, [small_arch(8)], REGIME)
+    fill(store, [small_arch(8)], regime)
     given = [str(store.url.database), str(folder / "checkpoints")]
     worker = subprocess.Popen([sys.executable, "-c", WORKER, *given], stdout=subprocess.DEVNULL)
     while frame(store).state.tolist() == ["queued"]:
@@ -188,6 +248,12 @@ def killed_and_taken_up(folder: Path, said: Any, rng: random.Random) -> tuple[An
 def test_a_killed_training_ends_as_its_twin(tmp_path, said):
     found, _ = killed_and_taken_up(tmp_path, said, random.Random(1))
     assert found == twin_of(tmp_path, said)
+
+
+@pytest.mark.slow
+def test_a_killed_training_with_averaged_weights_ends_as_its_twin(tmp_path, said):
+    found, _ = killed_and_taken_up(tmp_path, said, random.Random(3), AVERAGED)
+    assert found == twin_of(tmp_path, said, AVERAGED)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from dsd.store.fleet import beside
 from dsd.store.schema import Run
 from dsd.train.crowd import NoRoom
 from dsd.train.device import device_name
+from dsd.train.events import aloud
 from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
 
@@ -25,7 +26,7 @@ QUICK = {"epochs": 1, "batch": 500}
 
 def at_work(store: Store, crew: bool = True) -> int:
     return work(store, folder=Path("."), device=CPU, exit_when_empty=True, max_attempts=2,
-                launched="local 1.0", crew=crew, say=lambda _: None)  # fmt: skip
+                launched="local 1.0", crew=crew, hear=aloud(lambda _: None))  # fmt: skip
 
 
 def run_of(store: Store) -> Any:

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as one
 
 from dsd.errors import DsdError
 from dsd.train import listing, official
 from dsd.train.data import SHIPPED, DatasetMissing, check, load
 from dsd.train.folders import Folder
-from dsd.train.images import Images, fitted, resized
+from dsd.train.images import Images, fitted, resized, shuffled
 from dsd.train.listing import listed
+from dsd.train.seeds import derive
 from tests.train.conftest import make_regime
 
 SHIPPED_FILE = SHIPPED["fashion-mnist-5k"]
@@ -197,6 +199,19 @@ def test_a_folders_test_image_is_torchvisions_resize_and_center_crop(pictures, c
     image = Image.open(split.listing.files[0][0])
     expected = one.pil_to_tensor(one.center_crop(one.resize(image, 36), [32, 32]))
     assert torch.equal(next(split.batches(1))[0][0], expected)
+
+
+def test_a_folders_crop_is_torchvisions_under_the_images_own_seed(pictures, cpu):
+    """What finished runs have seen stays what a seed and an image mean."""
+    split = load(folder_regime(), pictures, cpu).train
+    steps = [v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+    expected = []
+    for index in shuffled(len(split), 7, cpu).tolist():
+        torch.manual_seed(derive(7, index))
+        with Image.open(split.listing.files[index][0]) as image:
+            expected.append(v2.Compose(steps)(image))
+    ((images, _),) = split.batches(12, seed=7)
+    assert torch.equal(images, torch.stack(expected))
 
 
 def test_a_broken_image_is_named(pictures, cpu):

@@ -23,7 +23,8 @@ from dsd.store.populations import save_sample
 from dsd.store.results import frame
 from dsd.store.runs import one_run
 from dsd.train.data import load
-from dsd.train.evaluate import evaluate
+from dsd.train.evaluate import Tally, evaluate
+from dsd.train.events import Event, aloud
 from dsd.train.formats import write
 from dsd.train.weights import Keep, trained
 from dsd.train.worker import work
@@ -33,7 +34,8 @@ CPU = torch.device("cpu")
 
 
 def train_all(store: Store, keep: Keep, **given: Any) -> int:
-    plain = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": lambda _: None}
+    hear = aloud(given.pop("say", lambda _: None))
+    plain = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "hear": hear}
     return work(store, keep=keep, **{**plain, **given})
 
 
@@ -81,7 +83,8 @@ def test_the_kept_network_has_the_error_that_is_recorded(run, tmp_path):
         for images, labels in dataset.test.batches(200)
     )
     module = net.module()
-    found = evaluate(module, module, batches, CPU).means()[1]
+    tally = Tally.on(CPU)
+    found = evaluate(module, tally.scored(module), batches, tally).means()[1]
     assert found == pytest.approx(run["error_last"])
 
 
@@ -160,8 +163,8 @@ def test_a_full_disk_costs_the_weights_only_and_a_lost_lease_leaves_none(store, 
     fill(store, [small_arch(16)], brief)
     kept = tmp_path / "kept"
 
-    def steal(line: str) -> None:
-        if ": error" in line:  # trained, and not recorded yet
+    def steal(event: Event) -> None:
+        if event.name == "epoch":  # the last one: trained, and its result not recorded yet
             (held,) = [
                 run for run in frame(store)["run"] if one_run(store, run)["state"] == "running"
             ]
@@ -169,6 +172,6 @@ def test_a_full_disk_costs_the_weights_only_and_a_lost_lease_leaves_none(store, 
 
             cancel(store, [held])
 
-    assert train_all(store, Keep(kept, every=True), say=steal) == 0
+    assert train_all(store, Keep(kept, every=True), hear=steal) == 0
     assert list(kept.iterdir()) == []
     assert queue.pending(store) == 0

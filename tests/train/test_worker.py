@@ -26,6 +26,7 @@ from dsd.store.engine import Store, reading, writing
 from dsd.store.results import frame, status
 from dsd.store.schema import Epoch, LateResult, Run
 from dsd.train.data import DatasetMissing
+from dsd.train.events import aloud
 from dsd.train.heartbeat import heartbeat
 from dsd.train.seeds import run_seed
 from dsd.train.stop import WARNINGS, Stop, stop_on_signals
@@ -46,7 +47,8 @@ sys.exit(stop.exit_code)
 
 
 def finish_all(store: Store, **given: Any) -> int:
-    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "say": lambda _: None}
+    hear = aloud(given.pop("say", lambda _: None))
+    settings = {"folder": Path("."), "device": CPU, "exit_when_empty": True, "hear": hear}
     return work(store, **{**settings, **given})
 
 

@@ -1,0 +1,229 @@
+"""Steps recorded as CUDA graphs, the choice of a memory format, and how both end up with a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from dsd.net.build import build
+from dsd.train.data import Dataset
+from dsd.train.how import FORMATS, How
+from dsd.train.loop import Session
+from dsd.train.probe import fastest
+from dsd.train.replay import WARM_UP, Replayed
+from tests.train.conftest import make_regime, random_images, small_arch
+
+CPU = torch.device("cpu")
+AUGMENTED = {"crop": "random-resized", "flip": True, "lighting": 0.1,
+             "mean": [0.5, 0.5, 0.5], "std": [0.3, 0.3, 0.3]}  # fmt: skip
+IN_COLOUR = {"stem": {"inputs": 3, "width": 8}, "augment": AUGMENTED}
+
+
+def color_arch(width: int = 8):
+    arch = small_arch(width)
+    return dataclasses.replace(arch, stem=dataclasses.replace(arch.stem, inputs=3))
+
+
+def epochs_and_weights(device: torch.device, how: How, seed: int = 3, **changes):
+    """Untimed epochs of a small network, its weights on the CPU, and how it was trained."""
+    regime = make_regime(**{**IN_COLOUR, "train": {"precise_bn_images": 256}, **changes})
+    torch.manual_seed(seed)
+    model = build(color_arch())
+    data = Dataset(*(random_images(n, channels=3) for n in (500, 130)), "")
+    data = Dataset(*(dataclasses.replace(part, pixels=part.pixels.to(device),
+                                         labels=part.labels.to(device))
+                     for part in (data.train, data.test)), "")  # fmt: skip
+    said: list[str] = []
+    session = Session.start(model, regime, data, device, seed, lambda: False, how, said.append)
+    outcomes = [(e.train_loss, e.train_error, e.test_error, e.test_error5, e.lr)
+                for e in session.epochs()]  # fmt: skip
+    weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+    return outcomes, weights, session.chosen, said
+
+
+def test_on_the_cpu_nothing_is_recorded_and_nothing_changes():
+    plain = epochs_and_weights(CPU, How(graphs=False))
+    usual = epochs_and_weights(CPU, How())
+    assert plain[0] == usual[0]
+    assert all(torch.equal(a, b) for a, b in zip(plain[1].values(), usual[1].values(), strict=True))
+    assert usual[2] == {"memory_format": "channels_last"}
+
+
+def test_memory_formats_differ_by_rounding_only():
+    (first, *_), (second, *_) = (
+        epochs_and_weights(CPU, How(memory_format=name), train={"epochs": 1, "lr": 0.01})
+        for name in FORMATS
+    )
+    assert first[0] == pytest.approx(second[0], rel=1e-3)
+
+
+def test_a_probe_leaves_the_network_and_all_random_streams_alone():
+    regime = make_regime(**IN_COLOUR)
+    model = build(color_arch())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.get_rng_state()
+    assert fastest(model, regime, CPU, 16, How(), print) in FORMATS
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("enough", [set(), {"contiguous"}, set(FORMATS)])
+def test_a_format_without_memory_is_not_chosen(enough, monkeypatch):
+    from dsd.train.step import Step
+
+    def train(self, images, labels):
+        if self.memory_format not in enough:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Step, "train", train)
+    found = fastest(build(color_arch()), make_regime(**IN_COLOUR), CPU, 4, How(), print)
+    assert found in (enough or FORMATS)  # where none fits, training says so
+
+
+def test_what_needs_no_probe():
+    cuda = torch.device("cuda:0")
+    assert How().choice(CPU) == "channels_last"
+    assert How().choice(cuda) == ""
+    assert How(deterministic=True).choice(cuda) == "contiguous"
+    assert How(memory_format="channels_last", deterministic=True).choice(cuda) == "channels_last"
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_but_for_rounding():
+    short = {"epochs": 1, "lr": 0.01}
+    plain, _, _, _ = epochs_and_weights(CPU, How(), train=short)
+    compiled, weights, _, _ = epochs_and_weights(CPU, How(compiled=True), train=short)
+    assert plain[0] == pytest.approx(compiled[0], rel=1e-2)
+    assert not [name for name in weights if "_orig_mod" in name], "the names stay as they were"
+
+
+# On a GPU
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    from dsd.train.device import prepare
+
+    device = torch.device("cuda:0")
+    prepare(device, deterministic=False)
+    return device
+
+
+def counted(device: torch.device, say):
+    """What is replayed, its counter, and its last sum on the device."""
+    total = torch.zeros((), device=device)
+    generator = torch.Generator(device)
+    calls = []
+
+    def on_batch(images, labels):
+        calls.append(1)
+        noise = torch.rand(len(images), generator=generator, device=device)
+        total.add_((images.float().mean((1, 2, 3)) * noise).sum() + labels.sum())
+
+    return Replayed(on_batch, device, generator, say), calls, total, generator
+
+
+@pytest.mark.gpu
+def test_a_replay_does_what_the_plain_calls_do(gpu):
+    batches = [(random_images(8).pixels.to(gpu) // (i + 1), torch.arange(8, device=gpu) + i)
+               for i in range(10)]  # fmt: skip
+    said: list[str] = []
+    replayed, calls, total, generator = counted(gpu, said.append)
+    plain, plain_calls, expected, other = counted(gpu, said.append)
+    for epoch in range(3):
+        generator.manual_seed(epoch)
+        other.manual_seed(epoch)
+        for batch in batches:
+            replayed(*batch)
+            plain.on_batch(*batch)
+        assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert not said
+    assert len(calls) == WARM_UP + 1
+    assert len(plain_calls) == 30
+    replayed(*(part[:5] for part in batches[0]))  # a short batch is done plainly
+    assert len(calls) == WARM_UP + 2
+
+
+@pytest.mark.gpu
+def test_what_cannot_be_recorded_is_done_plainly(gpu):
+    said: list[str] = []
+    total = torch.zeros((), device=gpu)
+    generator = torch.Generator(gpu).manual_seed(1)
+
+    def on_batch(images, labels):
+        total.add_(float(images.float().mean().item()) + labels.sum())  # waits: not recordable
+
+    replayed = Replayed(on_batch, gpu, generator, said.append)
+    images, labels = torch.ones(4, 1, 2, 2, device=gpu), torch.ones(4, device=gpu)
+    for _ in range(WARM_UP + 4):
+        replayed(images, labels)
+    assert total.item() == 5.0 * (WARM_UP + 4)
+    assert len(said) == 1
+    assert "kernels are started one by one" in said[0]
+    assert torch.rand(3, device=gpu, generator=generator).isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("memory_format", list(FORMATS))
+def test_graphs_change_nothing_but_rounding(gpu, precision, memory_format):
+    changes = {"train": {"precise_bn_images": 256, "precision": precision, "lr": 0.01}}
+    (with_, _, chosen, said), (without, *_) = (
+        epochs_and_weights(gpu, How(graphs=on, memory_format=memory_format), **changes)
+        for on in (True, False)
+    )
+    assert not said
+    assert chosen == {"memory_format": memory_format, "graphs": "yes"}
+    for ours, theirs in zip(with_, without, strict=True):
+        assert ours == pytest.approx(theirs, rel=0.02, abs=2.0)
+
+
+@pytest.mark.gpu
+def test_deterministic_training_is_the_same_to_the_bit(gpu):
+    from dsd.train.device import prepare
+
+    prepare(gpu, deterministic=True)
+    try:
+        first, second = (epochs_and_weights(gpu, How(deterministic=True)) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert first[0] == second[0]
+    assert all(torch.equal(a, second[1][k]) for k, a in first[1].items())
+
+
+@pytest.mark.gpu
+def test_the_faster_format_is_chosen_and_stored(gpu):
+    _, _, chosen, said = epochs_and_weights(gpu, How())
+    assert chosen["memory_format"] in FORMATS
+    assert not said
+
+
+@pytest.mark.gpu
+def test_a_checkpoint_goes_on_under_graphs(gpu, tmp_path):
+    from dsd.train.checkpoint import Checkpoint
+
+    how = How(deterministic=False, memory_format="contiguous")
+    regime = make_regime(**IN_COLOUR, train={"epochs": 3})
+    data = Dataset(*(random_images(n, channels=3) for n in (500, 130)), "")
+    data = Dataset(*(dataclasses.replace(p, pixels=p.pixels.to(gpu), labels=p.labels.to(gpu))
+                     for p in (data.train, data.test)), "")  # fmt: skip
+
+    def session() -> Session:
+        torch.manual_seed(0)
+        return Session.start(build(color_arch()), regime, data, gpu, 0, lambda: False, how)
+
+    whole = list(session().epochs())
+    half = session()
+    checkpoint = Checkpoint.of(tmp_path, "n", "r", 0, print)
+    checkpoint.save(half, [half.epoch(0)], at_once=True)
+    kept = checkpoint.read()
+    assert kept is not None
+    assert kept.memory_format(gpu) == "contiguous"
+    rest = session()
+    kept.put_into(rest)
+    again = list(rest.epochs(kept.epochs))
+    assert again[-1].train_loss == pytest.approx(whole[-1].train_loss, rel=0.05)
+    assert again[-1].lr == whole[-1].lr
