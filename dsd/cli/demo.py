@@ -30,7 +30,7 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     FOLDER/dsd.db.
     """
     from dsd.cli.edf import figure, show
-    from dsd.cli.launch_local import cores
+    from dsd.cli.slots import cores
     from dsd.lab import Lab
     from dsd.plot.files import save
     from dsd.settings import Settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from dsd.cli.launch_options import work_of, worker_options
 from dsd.cli.options import log_option, pass_lab
+from dsd.cli.slots import AUTO, SlotsType, cores
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--gpus", default="", metavar="all|0,1", help="A worker on each of these GPUs.")
 @click.option("--cpu", is_flag=True, help="A worker on each core.")
-@click.option("--slots", type=click.IntRange(1), metavar="K",
-              help="Workers on each GPU, or in all on the CPU.  [1; one per core]")  # fmt: skip
+@click.option("--slots", type=SlotsType(), metavar="K|auto",
+              help="Networks at a time on each GPU, or in all on the CPU.  [1; one per core]",
+              )  # fmt: skip
 @worker_options
 @click.option("--log", default="dsd-workers.log", show_default=True,
               type=click.Path(dir_okay=False, path_type=Path),
@@ -80,7 +81,9 @@ def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
         raise UsageError("Name the devices: either --gpus all (or 0,1), or --cpu.")
     if cpu:
         return [["--cpu"]] * (slots or cores())
-    return [["--gpu", str(number)] for number in _gpus(gpus) for _ in range(slots or 1)]
+    each = "1" if slots is None else "auto" if slots == AUTO else str(slots)
+    # One worker for each GPU: it holds the images once, and keeps a process in each of its slots.
+    return [["--gpu", str(number), "--slots", each] for number in _gpus(gpus)]
 
 
 def _gpus(given: str) -> list[int]:
@@ -97,8 +100,3 @@ def _gpus(given: str) -> list[int]:
         raise UsageError(f"--gpus {given}: this machine has {there}; all, or numbers from 0 to "
                          f"{there - 1} between commas, would work.")  # fmt: skip
     return numbers
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,7 +30,11 @@ TICK_S = 0.25
 
 @contextmanager
 def watched(
-    lab: Lab, populations: Sequence[int] | None, log: Path | None, live: bool
+    lab: Lab,
+    populations: Sequence[int] | None,
+    log: Path | None,
+    live: bool,
+    say: Callable[[str], None] = click.echo,
 ) -> Iterator[tuple[Hear, Pulse]]:
     """Whom a worker in this process tells what happens, and what counts its steps.
 
@@ -44,8 +48,8 @@ def watched(
     from dsd.train.pulse import Pulse
 
     url, pulse = database_url(lab.settings.db), Pulse()
-    listeners = [open_journal(log, partial(hidden, url), click.echo)] if log else []
-    hear = everybody(*listeners, aloud(click.echo))
+    listeners = [open_journal(log, partial(hidden, url), say)] if log else []
+    hear = everybody(*listeners, aloud(say))
     if live and on_terminal():
         with _display(lab, populations, pulse) as meet:
             yield everybody(meet, hear), pulse

@@ -26,7 +26,7 @@ class Keeper:
         self, version: str, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         self.version = version
-        self.command = [sys.executable, "-m", "dsd", "worker", *arguments]
+        self.command = [sys.executable, "-m", "dsd", "worker", *arguments, "--slots", "1"]
         # One thread each, as `dsd worker` wants it: Ray sets as many as the actor has CPUs.
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self.environment = {**os.environ, **one_thread, **environment}

@@ -73,11 +73,23 @@ def train_all(
 
 @dataclass
 class Watch:
-    """What is left to do, looked up about once a second and whenever a worker has ended."""
+    """What is left to do, looked up about once a second and whenever a worker has ended.
+
+    Idle, it is looked up ever more rarely, up to every `longest_s` seconds. `foreign` are networks
+    that cannot be trained here (their images are missing): workers found none to claim, though they
+    wait. They are offered again after `foreign_s` seconds.
+    """
 
     store: Store
     populations: Sequence[int] | None
     crew: Crew
+    max_attempts: int = 3
+    longest_s: float = LOOK_S
+    foreign_s: float = 0.0
+    most: Callable[[], float] = lambda: math.inf  # networks that may still be taken
+    rest_s: float = LOOK_S
+    foreign: int = 0
+    foreign_until: float = 0.0
     left: int = 1
     claimable: int = 0
     idle_since: float = field(default_factory=time.monotonic)
@@ -106,7 +118,7 @@ class Watch:
     def _look(self) -> None:
         at_work = len(self.crew.working)
         if self.crew.collect(self.store) or not self.begun:
-            rescue_dead(self.store)
+            rescue_dead(self.store, self.max_attempts)
             self.begun = True
         ended = len(self.crew.working) < at_work
         if not ended and time.monotonic() < self.due:
@@ -114,10 +126,24 @@ class Watch:
         self.claimable, running = open_runs(self.store, self.populations)
         self.seen = time.monotonic()
         self.left = self.claimable + running
-        self.due = time.monotonic() + LOOK_S
+        self._leave_out()
+        busy = bool(self.crew.working or self.claimable > self.foreign)
+        self.rest_s = LOOK_S if busy else min(self.longest_s, 1.25 * self.rest_s)
+        self.due = time.monotonic() + self.rest_s
         if self.crew.working or self.claimable:
             self.idle_since = time.monotonic()
-        self.crew.fill(self.claimable)
+        self.crew.fill(self.offered)
+
+    @property
+    def offered(self) -> int:
+        """Networks for which workers are started."""
+        return int(min(max(0, self.claimable - self.foreign), self.most()))
+
+    def _leave_out(self) -> None:
+        now = time.monotonic()
+        if self.crew.fruitless:
+            self.foreign, self.foreign_until = self.crew.fruitless, now + self.foreign_s
+        self.foreign = min(self.foreign, self.claimable) if now < self.foreign_until else 0
 
 
 def _where(crew: Crew) -> str:

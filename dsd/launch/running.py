@@ -16,9 +16,13 @@ def launchers(workers: Sequence[WorkerAt], engine: str = "local") -> list[int]:
 
     Workers of "local PID.SLOT" run where it does, those of "ray PID@HOST.SLOT" anywhere.
     """
-    known = [one.launched.split()[1].rpartition(".")[0].partition("@") for one in workers]
-    pids = sorted({int(pid) for pid, _, host in known if host in ("", process.host())})
-    return [pid for pid in pids if _is_launcher(pid, engine)]
+    known = [one.launched.split()[1].partition("@") for one in workers]
+    pids = {
+        int(pid.partition(".")[0])
+        for pid, _, place in known
+        if place.rpartition(".")[0] in ("", process.host())
+    }
+    return [pid for pid in sorted(pids) if _is_launcher(pid, engine)]
 
 
 def stop(pids: Sequence[int], patience_s: float) -> list[int]:

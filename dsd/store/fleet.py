@@ -1,8 +1,9 @@
 """Launched workers as the database knows them: where they are, and what each of them trains.
 
 Who started a worker is a text, "ENGINE ID.SLOT": "local 4711.0" is the first worker of process
-4711 of its host, "slurm 12_3.0" that of task 3 of job 12. A worker that is started again in the
-same slot is another row with the same text.
+4711 of its host, "slurm 12_3.0" that of task 3 of job 12; "local 4711.0.2" is the third of those
+that share the device of slot 0. A worker that is started again in the same slot is another row with
+the same text.
 """
 
 from __future__ import annotations
@@ -75,14 +76,34 @@ def workers_at(store: Store, launched: str = "", here: bool = False) -> list[Wor
         return [_worker(row) for row in connection.execute(rows)]
 
 
-def networks_ended(store: Store, launched: str) -> int:
-    """How many networks the workers of one slot of this machine have ended, one way or another."""
-    said = Worker.versions["launched"].as_string() == launched
-    mine = select(Worker.owner).where(said, Worker.host == process.host())
-    mine = mine.where(Worker.boot == process.boot())
-    count = select(func.count()).where(Run.owner.in_(mine), Run.state.in_(ENDED))
+def networks_ended(store: Store, launched: str, states: Sequence[str] = ENDED) -> int:
+    """How many networks the workers of one slot of this machine have ended, one way or another.
+
+    Of a whole crew, where `launched` is its place ("local 4711"). `states` are the ends to count.
+    """
+    mine = select(Worker.owner).where(*workers_here(launched))
+    count = select(func.count()).where(Run.owner.in_(mine), Run.state.in_(states))
     with reading(store) as connection:
         return connection.execute(count).scalar_one()
+
+
+def beside(store: Store, launched: str, device: str) -> int:
+    """How many workers of a crew live on one device of this machine: the asker's slot counts."""
+    known = select(Worker.pid, Worker.process_start).where(
+        *workers_here(launched.rpartition(".")[0]),
+        Worker.device == device,
+        Worker.stopped.is_(None),
+    )
+    with reading(store) as connection:
+        rows = connection.execute(known).all()
+    return sum(process.process_start(row.pid) == row.process_start for row in rows)
+
+
+def workers_here(launched: str) -> tuple[Any, ...]:
+    """Workers of this boot of this machine that stand in this slot, or in one within it."""
+    said = Worker.versions["launched"].as_string()
+    named = (said == launched) | said.startswith(f"{launched}.", autoescape=True)
+    return named, Worker.host == process.host(), Worker.boot == process.boot()
 
 
 def by_slot(workers: Sequence[WorkerAt]) -> dict[str, WorkerAt]:

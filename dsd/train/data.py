@@ -38,10 +38,12 @@ class Dataset:
 
 
 def load(
-    regime: Regime, folder: Path, device: torch.device, reader: str = "torchvision"
-) -> Dataset:
+    regime: Regime, folder: Path, device: torch.device, reader: str = "torchvision",
+    hold: bool = True,
+) -> Dataset:  # fmt: skip
     """The dataset of a regime: small ones whole on the device, image folders read as they train.
 
+    Prepared arrays are held on a GPU where they fit, unless not to `hold`: read as they train then.
     Test images get their final size here. Smaller images are padded with black, larger ones shrunk
     (see `images.fitted`). Raises DatasetMissing, and DsdError for other classes or channels, or
     where the `reader` of image folders, torchvision or dali, does not work.
@@ -57,7 +59,7 @@ def load(
     manifest = prepared.checked(root, regime.dataset)
     if manifest and manifest.preparation.kind == "uint8":
         _agree(regime, len(manifest.classes), 3)
-        return Dataset(*mapped(root, manifest, regime, device), manifest.fingerprint)
+        return Dataset(*mapped(root, manifest, regime, device, hold), manifest.fingerprint)
     train, test = prepared.images_of(root, manifest)
     _agree(regime, len(train.classes), 3)
     mark = manifest.fingerprint if manifest else fingerprint_of(train, test)

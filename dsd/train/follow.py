@@ -28,9 +28,9 @@ from dsd.train.ddp import Ranks, is_lost_contact
 from dsd.train.device import prepare
 from dsd.train.how import How
 from dsd.train.loop import Diverged, Session, Stopped
+from dsd.train.memory import is_out_of_memory
 from dsd.train.share import Share
 from dsd.train.stop import SIGNALS
-from dsd.train.worker import is_out_of_memory
 
 
 def follow(given: dict[str, Any], say: Any) -> None:

@@ -86,14 +86,14 @@ def gathered(pixels: Tensor, rows: Tensor, pin: bool) -> Tensor:
 
 
 def mapped(
-    root: Path, manifest: Manifest, regime: Regime, device: torch.device
+    root: Path, manifest: Manifest, regime: Regime, device: torch.device, hold: bool = True
 ) -> tuple[Mapped, Mapped]:
-    """The training and the test images of a prepared map, on the GPU where both fit."""
+    """The training and the test images of a prepared map, on the GPU where both fit, if asked."""
     side = manifest.preparation.side
     sizes = [(slots, 3, side, side) for slots in manifest.slots]
     pixels = [tensor_of(np.memmap(map_file(root, split), np.uint8, "r", shape=size))
               for split, size in zip(SPLITS, sizes, strict=True)]  # fmt: skip
-    if fits(sum(part.nbytes for part in pixels), device):
+    if hold and fits(sum(part.nbytes for part in pixels), device):
         pixels = [part.to(device) for part in pixels]
     views = (partial(_as_trained, regime=regime), partial(as_tested, regime=regime))
     splits = []

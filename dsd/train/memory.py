@@ -1,4 +1,4 @@
-"""How the C library's allocator treats freed memory, where it can be told (glibc)."""
+"""Memory: when there was too little, and how glibc's allocator treats what was freed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ctypes
 import sys
 from typing import Any
 
+import torch
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -30,3 +33,10 @@ def return_freed_memory() -> None:
 
 def _glibc(name: str) -> Any:
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the machine, had no more memory to give."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)

@@ -5,7 +5,7 @@ Nothing is claimed whose images are missing here, or are others than finished ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from dsd.store.queue import Claim
 from dsd.store.schema import MEMBER_RUN, Member, Population, Run
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.steer import held_back
+from dsd.tickets import Tickets
 from dsd.train.data import Dataset, DatasetMissing, check, load
 from dsd.train.ddp import check_batch
 from dsd.train.events import Voice
@@ -44,6 +45,8 @@ class Source:
     ranks: int = 1  # that share a batch
     skipped: set[str] = field(default_factory=set)
     loaded: dict[str, Dataset] = field(default_factory=dict)
+    load: Callable[[Regime, Path, torch.device, str], Dataset] = load
+    tickets: Tickets | None = None
 
     @cached_property
     def same(self) -> SameImages:
@@ -53,11 +56,17 @@ class Source:
     def claim(self, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
         """The next network that can be trained here."""
         ids = self.populations()
-        if not ids:
+        if not ids or (self.tickets and not self.tickets.take()):
             return None
-        return queue.claim(
-            self.store, owner, populations=ids, lease_s=lease_s, max_attempts=max_attempts
-        )
+        claim = None
+        try:
+            claim = queue.claim(
+                self.store, owner, populations=ids, lease_s=lease_s, max_attempts=max_attempts
+            )
+        finally:
+            if claim is None and self.tickets:
+                self.tickets.give_back()
+        return claim
 
     def populations(self, required: bool = False) -> list[int]:
         """Ids of the waiting populations whose images are here; the others are said once.
@@ -80,7 +89,7 @@ class Source:
     def dataset(self, regime: Regime, device: torch.device) -> Dataset:
         """The images of a regime, loaded once. Raises Indivisible where the ranks cannot share."""
         if regime.digest not in self.loaded:
-            dataset = load(regime, self.folder, device, self.reader)
+            dataset = self.load(regime, self.folder, device, self.reader)
             if dataset.reader:
                 line = f"Images of '{regime.name}' are read by {dataset.reader}."
                 self.voice.tell("reading", line, regime=regime.name, reader=dataset.reader)

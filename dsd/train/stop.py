@@ -13,6 +13,7 @@ from types import FrameType
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = (signal.SIGINT, *WARNINGS)
 SLICE_S = 0.1
+AT_THE_END = "Leaving at the end of the epoch; Ctrl-C again leaves now."
 
 
 class Stop:
@@ -69,7 +70,7 @@ def stop_on_signals() -> Iterator[Stop]:
         if number == signal.SIGINT:
             stop.after_epoch()
             # Not through sys.stderr: this may have interrupted a print.
-            os.write(2, b"Leaving at the end of the epoch; Ctrl-C again leaves now.\n")
+            os.write(2, f"{AT_THE_END}\n".encode())
         else:
             stop.set()
 

@@ -17,9 +17,9 @@ from dsd.net.build import build
 from dsd.regime import Regime
 from dsd.train.device import synchronize
 from dsd.train.how import How
+from dsd.train.memory import is_out_of_memory
 from dsd.train.probe import fastest
 from dsd.train.step import Step
-from dsd.train.worker import is_out_of_memory
 
 WARM_UP = 2  # steps at least, and a quarter of the measuring time
 LEAST = 9  # steps measured, however long they take

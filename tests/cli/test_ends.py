@@ -39,7 +39,7 @@ from tests.store.chaos import small_disk
 from tests.train.conftest import fill, make_regime, small_arch
 
 BRIEF = {"epochs": 2, "batch": 500}
-ONCE = ("worker", "--cpu", "--exit-when-empty")
+ONCE = ("worker", "--cpu", "--slots", "1", "--exit-when-empty")
 HUGE = 1 << 21  # channels: 3x3 weights of 2^47 bytes, more than a process can address
 CRASHING = """
 import os, signal

@@ -28,7 +28,7 @@ ALL = {"worker": "0", "device": "NVIDIA H100 80GB HBM3", "network": "anynetx_d@f
 def test_without_a_terminal_there_are_plain_lines_and_a_log_of_every_event(tiny: Shell) -> None:
     tiny.environment |= {"DSD_REGIME": "fashion", "FORCE_COLOR": "1"}
     tiny("sample", "anynetx_d", "--n", "2")
-    out = tiny("worker", "--cpu", "--exit-when-empty", "--log", "log.jsonl")
+    out = tiny("worker", "--cpu", "--slots", "1", "--exit-when-empty", "--log", "log.jsonl")
     assert not CONTROL.search(out + tiny.stderr)
     assert [line.split(": ")[0] for line in out.splitlines()[2:]] == [
         "anynetx_d, network 0", "anynetx_d, network 1", "2 networks trained",
@@ -61,7 +61,7 @@ def test_a_log_that_cannot_be_written_is_an_error_at_the_start(tiny: Shell) -> N
 def test_a_terminal_shows_the_network_and_the_queue_below_the_lines(tiny: Shell) -> None:
     tiny.environment["DSD_REGIME"] = "fashion"
     tiny("sample", "anynetx_d", "--n", "60")
-    terminal = Terminal(tiny.folder, "-m", "dsd", "worker", "--cpu", NO_COLOR="1",
+    terminal = Terminal(tiny.folder, "-m", "dsd", "worker", "--cpu", "--slots", "1", NO_COLOR="1",
                         DSD_REGIME="fashion")  # fmt: skip
     terminal.until(
         lambda text: text.count(": error") >= 2 and "images/s" in text and "1/60" in text

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from dsd.launch.crew import LONGEST_REST_S, MOST_DEATHS, Slot
+from dsd.launch.crew import LONGEST_REST_S, MOST_DEATHS, Crew, Slot
+from dsd.launch.local import Watch
+from dsd.store.engine import open_store
 from tests.cli.conftest import Shell
+from tests.train.conftest import fill, make_regime, small_arch
 
 
 def test_rests_grow_until_a_network_is_ended():
@@ -20,6 +24,38 @@ def test_rests_grow_until_a_network_is_ended():
     assert slot.rest(1, died=False) == 2, "one that found nothing to do is no death"
     assert slot.deaths == 1
     assert slot.rests_until > time.monotonic()
+
+
+def test_what_cannot_be_trained_here_starts_no_worker_and_idle_looks_are_rare(tmp_path: Path):
+    store = open_store(str(tmp_path / "dsd.db"))
+    fill(store, [small_arch(8), small_arch(16)], make_regime("cifar", dataset="cifar10"))
+    crew = Crew([], [["--cpu"]] * 2)
+    watch = Watch(store, None, crew, longest_s=30.0, foreign_s=60.0, most=lambda: 0)
+    watch.look()
+    assert (watch.claimable, watch.offered, crew.working) == (2, 0, []), "none may be taken"
+    watch.most = lambda: 5
+    assert watch.offered == 2
+    rests = []
+    for _ in range(20):
+        watch.due = 0.0
+        crew.collect(store)
+        crew.fruitless = 2  # as after a worker that was offered two, and found none
+        watch._leave_out()
+        assert watch.offered == 0
+        watch.look()
+        rests.append(watch.rest_s)
+    assert rests == sorted(rests)
+    assert (rests[0], rests[-1]) == (1.25, 30.0)
+    fill(store, [small_arch(24)], make_regime())
+    watch.due = 0.0
+    watch.most = lambda: 0
+    watch.look()
+    watch.most = lambda: 5
+    assert watch.offered == 1, "the new one"
+    watch.foreign_until = time.monotonic()
+    watch._leave_out()
+    assert watch.offered == 3, "tried again after a while"
+    store.close()
 
 
 @pytest.mark.slow

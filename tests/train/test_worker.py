@@ -28,9 +28,10 @@ from dsd.store.schema import Epoch, LateResult, Run
 from dsd.train.data import DatasetMissing
 from dsd.train.events import aloud
 from dsd.train.heartbeat import heartbeat
+from dsd.train.memory import is_out_of_memory
 from dsd.train.seeds import run_seed
 from dsd.train.stop import WARNINGS, Stop, stop_on_signals
-from dsd.train.worker import is_out_of_memory, work
+from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
 
 CPU = torch.device("cpu")
@@ -148,7 +149,7 @@ def test_too_little_memory_is_told_apart_from_a_crash(store, monkeypatch):
     def greedy(arch: object) -> object:
         return torch.empty(1 << 50)
 
-    monkeypatch.setattr("dsd.train.worker.build", greedy)
+    monkeypatch.setattr("dsd.train.trainer.build", greedy)
     assert finish_all(store) == 0
     assert runs(store)[0].state == "out-of-memory"
     assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory."))
@@ -161,7 +162,7 @@ def test_a_broken_gpu_context_ends_the_worker(store, monkeypatch):
     def assertion(arch: object) -> object:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr("dsd.train.worker.build", assertion)
+    monkeypatch.setattr("dsd.train.trainer.build", assertion)
     with pytest.raises(DsdError, match="Start again"):
         finish_all(store)
     assert [run.state for run in runs(store)] == ["failed", "queued"]
