@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -86,9 +86,7 @@ def work(
                     pulse or Pulse(), stop, origin, team, max_attempts)  # fmt: skip
     taken = ended = 0
     idle_s = 0.0
-    with ExitStack() as leaving:
-        owner = leaving.enter_context(entered(store, voice, team.name, launched))
-        leaving.callback(team.end)
+    with entered(store, voice, team.name, launched) as owner, team:
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:
@@ -323,6 +321,7 @@ class Worker:
         """Record an error, or give back a network that may not be its cause. Raises RankLost."""
         if isinstance(error, RankLost):  # the attempt counts: a network may have its ranks killed
             patiently(lambda: queue.surrender(self.store, claim, self.max_attempts))
+            self.voice.tell("released", claim=claim)
             raise error
         self.forget(claim, regime)
         return self.failed(claim, error)

@@ -63,9 +63,9 @@ def test_a_batch_that_cannot_be_split_leaves_the_queue_untouched(store):
 def test_a_set_smaller_than_a_batch_is_what_is_split(store):
     """5,000 images do not go into three, though the regime's batch would."""
     regime = make_regime("large", train={"batch": 6000})
-    assert Source(store, Path("."), None, print, 2).dataset(regime, CPU)
+    assert Source(store, Path("."), None, print, ranks=2).dataset(regime, CPU)
     with pytest.raises(Indivisible, match="a batch of 5000 images"):
-        Source(store, Path("."), None, print, 3).dataset(regime, CPU)
+        Source(store, Path("."), None, print, ranks=3).dataset(regime, CPU)
 
 
 @pytest.mark.slow
