@@ -57,7 +57,7 @@ def follow(given: dict[str, Any], say: Any) -> None:
 def taken_up(
     word: dict[str, Any], given: dict[str, Any], loaded: dict[str, Dataset], ranks: Ranks
 ) -> Session:
-    """The network that rank 0 has taken up (see `introduced`), as far as it is trained there."""
+    """The network that rank 0 has taken up (`Team.introduce`), as far as it is trained there."""
     regime = Regime.from_text(word["regime"], word["regime_name"])
     if regime.digest not in loaded:
         loaded[regime.digest] = load(regime, Path(given["folder"]), ranks.device, given["reader"])

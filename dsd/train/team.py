@@ -76,6 +76,12 @@ class Team:
         devices = ", ".join(map(str, self.devices))
         return {"ranks": str(self.count), "devices": devices, "device": self.name}
 
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     def prepare(self, deterministic: bool) -> None:
         """Settle what training needs here, while the other ranks start."""
         self.start()
@@ -154,7 +160,7 @@ class Team:
         for other in self.peers:
             other.dismiss(at_once)
         if self.ranks is not ALONE:
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(Exception):  # whatever state a broken group is in
                 self.ranks.leave()
         deadline = time.monotonic() + LEAVE_S
         for other in self.peers:

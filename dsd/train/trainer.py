@@ -250,6 +250,7 @@ class Trainer:
         """Record an error, or give back a network that may not be its cause. Raises RankLost."""
         if isinstance(error, RankLost):  # the attempt counts: a network may have its ranks killed
             patiently(lambda: queue.surrender(self.store, claim, self.max_attempts))
+            self.voice.tell("released", claim=claim)
             raise error
         self.forget(claim, regime)
         return self.failed(claim, error)
@@ -286,6 +287,7 @@ class Trainer:
                          f"{'s'[: others != 1]}: given back") from error  # fmt: skip
         if "CUDA error" in str(error) and "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
             queue.surrender(self.store, claim, self.max_attempts)
+            self.voice.tell("released", claim=claim)
             raise DsdError(f"{claim.label}: {first_line(error)}, of it or of another in MPS. "
                            "It is tried again.") from error  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -67,9 +67,7 @@ def work(
                      pulse or Pulse(), stop, origin, team, crowd, lent, max_attempts)  # fmt: skip
     taken = ended = 0
     idle_s = 0.0
-    with ExitStack() as leaving:
-        owner = leaving.enter_context(entered(store, voice, team.name, launched))
-        leaving.callback(team.end)
+    with entered(store, voice, team.name, launched) as owner, team:
         while not stop.is_set() and taken != max_runs:
             claim = patiently(lambda: source.claim(owner, lease_s, max_attempts))
             if claim is not None:

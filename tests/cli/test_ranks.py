@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import psutil
@@ -100,8 +100,9 @@ def test_a_signal_ends_all_ranks_and_gives_the_network_back(long, numbers, code)
     for number in numbers:
         worker.send_signal(number)
         for rank in ranks:  # a terminal, or a scheduler, tells them all
-            rank.send_signal(number)
-        time.sleep(0.3)
+            with suppress(psutil.NoSuchProcess):
+                rank.send_signal(number)
+        time.sleep(0.1)  # two of a kind at once may be heard as one
     out, error = worker.communicate(timeout=60)
     assert worker.returncode == code, (out, error)
     (run,) = json.loads(long("runs", "--json"))
