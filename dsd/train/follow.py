@@ -103,8 +103,20 @@ def main() -> None:
             say({"message": f"{type(error).__name__}: {lines[0]}", "lost": is_lost_contact(error),
                  "memory": is_out_of_memory(error), "trace": traceback.format_exc()})  # fmt: skip
         sys.stderr.flush()
+        _tidy(given)
         os._exit(1)  # a group that broke is not to be ended in good order
+    _tidy(given)
     os._exit(0)  # nothing is left to do: seconds of tidying are spared
+
+
+def _tidy(given: dict[str, Any]) -> None:
+    """Remove what rank 0 has left behind, if it is gone: the system may take a moment to say so."""
+    end = time.monotonic() + 0.5
+    while os.getppid() == given["parent"]:
+        if time.monotonic() > end:
+            return
+        time.sleep(0.05)
+    shutil.rmtree(Path(given["meeting"]).parent, ignore_errors=True)
 
 
 def _leave_with(parent: int, place: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -127,9 +128,12 @@ def test_a_killed_worker_takes_its_ranks_with_it(long):
     worker = long.popen("worker", "--cpu", "--ranks", "2")
     wait_for(lambda: epochs(long) > 0)
     ranks = others(worker)
+    place = Path(json.loads(ranks[0].cmdline()[-1])["meeting"]).parent
+    assert place.is_dir()
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert not psutil.wait_procs(ranks, timeout=20)[1]
+    assert not place.exists()
 
 
 def test_devices_that_do_not_go_together_are_refused(dsd):
