@@ -140,6 +140,10 @@ class Asked:
                 "--slots trains several networks on a device, --gpus and --ranks one on several: "
                 "give one of them."
             )
+        if self.gpus is not None:
+            from dsd.train.device import pick_devices
+
+            pick_devices(self.gpus)  # refuses what is not there
 
     @property
     def together(self) -> bool:
@@ -149,11 +153,7 @@ class Asked:
 
 def _shift(lab: Lab, store: Store, populations: list[int] | None, asked: Asked) -> Shift:
     """What is to be done, in this process or in several. Raises UsageError, DsdError."""
-    from dsd.train.device import pick_devices
-
     settings = lab.settings
-    if asked.gpus is not None:
-        pick_devices(asked.gpus)  # refuses what is not there
     gpu = None if asked.cpu or asked.gpus is not None else _gpu(asked)
     slots = 1 if asked.together else slots_for(asked.slots, gpu is not None, asked.max_runs)
     if gpu is not None and slots != 1:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, case, false, func, select
 
-from dsd.regime import Regime
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading
 from dsd.store.references import PopulationRow, population_ids
@@ -164,4 +163,6 @@ def _at_work(connection: Connection, wanted: Sequence[int] | None) -> list[AtWor
 @lru_cache
 def epochs_of(text: str, name: str) -> int:
     """How many epochs a stored regime trains for."""
+    from dsd.regime import Regime  # here: it brings numpy, for which most readers have no use
+
     return Regime.from_text(text, name).train.epochs

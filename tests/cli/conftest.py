@@ -21,6 +21,7 @@ class Shell:
         self.folder = folder
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DSD_")}
         self.environment["COLUMNS"] = "200"
+        self.environment["DSD_WORKER_SLOTS"] = "1"  # stories of several give --slots: cores are few
 
     def popen(self, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start `dsd arguments`."""

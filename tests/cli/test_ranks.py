@@ -47,6 +47,7 @@ def table(dsd: Shell, query: str, name: str = "dsd.db") -> list[tuple[Any, ...]]
 
 
 @pytest.mark.xdist_group("training")
+@pytest.mark.slow
 def test_two_ranks_train_a_queue_as_one_process_does(tiny):
     """The same network with the same error, but for what rounding does in 39 steps."""
     tiny.environment["DSD_REGIME"] = "fashion"

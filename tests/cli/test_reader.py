@@ -36,6 +36,7 @@ def queued(dsd):
     return dsd
 
 
+@pytest.mark.slow
 def test_the_reader_is_said_and_stored_and_dali_is_not_imported_unasked(queued):
     worker = ("worker", "--cpu", "--exit-when-empty", "--data", ".", "--max-runs", "1")
     out, error = queued.popen(*worker, python=("-X", "importtime")).communicate()

@@ -40,6 +40,7 @@ def busy_workers(folder):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("training")
 def test_the_demo_survives_a_killed_worker_and_a_killed_demo(tiny):
     first = tiny.popen("demo", "--n", "4", "--jobs", "2")
@@ -141,6 +142,7 @@ def test_a_worker_trains_on_while_its_server_is_away(tiny):
             pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_one_command_trains_all_that_is_queued(tiny):
     tiny.environment["DSD_REGIME"] = "fashion"
     tiny("sample", "anynetx_a", "--n", "2")

@@ -38,11 +38,13 @@ def test_accidents_of_a_file(sqlite_url: str, name: str) -> None:
     run(chaos.SQLITE_ONLY[name], sqlite_url)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_workers_outlive_a_crash_of_the_server() -> None:
     run(chaos.server_crash, "")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_many_start_at_once(tmp_path: Path) -> None:
     run(chaos.start_at_once, str(tmp_path / "new.db"))

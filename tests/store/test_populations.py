@@ -130,7 +130,7 @@ def test_saving_is_fast(sqlite_url: str, draw: Any) -> None:
     assert [arch.digest for arch in sample.archs]
     before = time.process_time()
     save_sample(store, sample)
-    assert time.process_time() - before < 0.5
+    assert time.process_time() - before < 2, "a query for each network takes longer"
 
 
 @pytest.mark.timeout(60)
