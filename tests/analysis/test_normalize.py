@@ -28,7 +28,7 @@ def population(rng: np.random.Generator, n: int, gain: float) -> tuple[np.ndarra
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_weights_are_the_papers(seed, count):
     rng = np.random.default_rng(seed)
-    a, b = rng.uniform(0, 1, 80), rng.uniform(0.1, 1.2, 60)
+    a, b = rng.uniform(0, 1, 800), rng.uniform(0.1, 1.2, 600)
     bins = common_bins({"a": a, "b": b}, "flops", count)
     assert (bins.edges[0], bins.edges[-1]) == (max(a.min(), b.min()), min(a.max(), b.max()))
     assert np.diff(bins.edges) == pytest.approx(np.full(count, np.diff(bins.edges)[0]))
