@@ -30,11 +30,11 @@ def demo(lab: Lab, n: int, jobs: int | None, folder: str) -> None:
     FOLDER/dsd.db.
     """
     from dsd.cli.edf import figure, show
-    from dsd.cli.slots import cores
     from dsd.lab import Lab
     from dsd.plot.files import save
     from dsd.settings import Settings
     from dsd.study import study_of
+    from dsd.train.parallel import cores
 
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import click
 
 from dsd.cli.launch_options import work_of, worker_options
 from dsd.cli.options import log_option, pass_lab
-from dsd.cli.slots import AUTO, SlotsType, cores
+from dsd.cli.slots import AUTO, SlotsType
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -80,6 +80,8 @@ def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
     if bool(gpus) == cpu:
         raise UsageError("Name the devices: either --gpus all (or 0,1), or --cpu.")
     if cpu:
+        from dsd.train.parallel import cores
+
         return [["--cpu"]] * (slots or cores())
     each = "1" if slots is None else "auto" if slots == AUTO else str(slots)
     # One worker for each GPU: it holds the images once, and keeps a process in each of its slots.
@@ -87,16 +89,10 @@ def _devices(gpus: str, cpu: bool, slots: int | None) -> list[list[str]]:
 
 
 def _gpus(given: str) -> list[int]:
-    from dsd.errors import DsdError, UsageError
-    from dsd.train.device import gpus
+    from dsd.errors import DsdError
+    from dsd.train.device import gpu_numbers, gpus
 
     there = len(gpus())
     if not there:
         raise DsdError("No GPU that torch can use on this machine; --cpu trains on its cores.")
-    if given == "all":
-        return list(range(there))
-    numbers = [int(part) if part.isdigit() else -1 for part in given.split(",")]
-    if not all(0 <= number < there for number in numbers):
-        raise UsageError(f"--gpus {given}: this machine has {there}; all, or numbers from 0 to "
-                         f"{there - 1} between commas, would work.")  # fmt: skip
-    return numbers
+    return gpu_numbers(given, there)

@@ -45,11 +45,6 @@ class SlotsType(click.ParamType):
         self.fail(f"'{text}' is neither a number from 1 nor auto.", param, ctx)
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class Shift:
     """What several workers are to do: the options of the `dsd worker` that stands for them."""
@@ -74,6 +69,8 @@ class Shift:
 
 def slots_for(given: int | None, on_gpu: bool, max_runs: int | None) -> int:
     """Slots: all cores, or one on a GPU, unless given; AUTO where a GPU is to be tried out."""
+    from dsd.train.parallel import cores
+
     if given is None or (given == AUTO and not on_gpu):
         given = 1 if on_gpu else cores()
     return min(given, max_runs) if given and max_runs else 1 if max_runs == 1 else given

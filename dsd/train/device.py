@@ -50,13 +50,21 @@ def pick_devices(gpus: str) -> list[torch.device]:
     if not count:
         raise DsdError(f"--gpus {gpus}: no CUDA device on this machine. --cpu --ranks 2 does the "
                        "same on CPU cores.")  # fmt: skip
-    if gpus == "all":
-        return [torch.device(f"cuda:{number}") for number in range(count)]
-    numbers = [int(part) if part.isdigit() else -1 for part in gpus.split(",")]
-    if not all(0 <= number < count for number in numbers) or len({*numbers}) < len(numbers):
-        raise UsageError(f"--gpus {gpus}: this machine has {count}; all, or different numbers from "
-                         f"0 to {count - 1} between commas, would work.")  # fmt: skip
+    numbers = gpu_numbers(gpus, count, distinct=True)
     return [torch.device(f"cuda:{number}") for number in numbers]
+
+
+def gpu_numbers(given: str, there: int, distinct: bool = False) -> list[int]:
+    """The numbers in a list such as "0,1", or "all", of so many GPUs. Raises UsageError."""
+    if given == "all":
+        return list(range(there))
+    numbers = [int(part) if part.isdigit() else -1 for part in given.split(",")]
+    repeated = distinct and len({*numbers}) < len(numbers)
+    if repeated or not all(0 <= number < there for number in numbers):
+        kind = "different numbers" if distinct else "numbers"
+        raise UsageError(f"--gpus {given}: this machine has {there}; all, or {kind} from 0 to "
+                         f"{there - 1} between commas, would work.")  # fmt: skip
+    return numbers
 
 
 def prepare(device: torch.device, deterministic: bool = False) -> None:

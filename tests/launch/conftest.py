@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,15 @@ from tests.launch.cluster import Cluster, NoSlurm, running_cluster
 from tests.store.server import NoServer, Server, running_server
 
 _numbers = itertools.count()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """What the condition gives, once that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from dsd.store import process
 from tests.cli.conftest import Shell
 from tests.launch.cluster import Cluster
+from tests.launch.conftest import wait_for
 from tests.store.server import Server
 
 N = 40
@@ -31,14 +30,6 @@ def errors(shell: Shell) -> Errors:
     assert {row["state"] for row in rows} == {"done"}
     assert json.loads(shell("status", "--json"))["late_results"] == 0
     return {row["digest"]: row["error_last"] for row in rows}
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.2)
-    return found
 
 
 def done(shell: Shell) -> int:
