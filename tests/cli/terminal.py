@@ -29,6 +29,7 @@ class Terminal:
         self.text = ""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        _keep_output(slave)
         known = {k: v for k, v in os.environ.items() if not k.startswith(("DSD_", "COLUMNS"))}
         self.process = subprocess.Popen(
             [sys.executable, *arguments], cwd=folder, stdin=slave, stdout=slave, stderr=slave,
@@ -97,6 +98,13 @@ def drawn(text: str, columns: int) -> list[str]:
         else:
             assert not letter or letter in "mhl", (codes, letter)
     return ["".join(line).rstrip() for line in grid]
+
+
+def _keep_output(terminal: int) -> None:
+    """Ctrl-C throws away what nobody has read yet, half a control sequence even; not here."""
+    modes = termios.tcgetattr(terminal)
+    modes[3] |= termios.NOFLSH
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
 
 def _own_terminal() -> None:
