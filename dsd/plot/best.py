@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dsd.analysis.best import BestRange
 from dsd.analysis.checks import FloatArray
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import small_print
+from dsd.plot.style import HEIGHT, SMALL, WIDTH, large_ticks, look, short, styled
 
 MOST_IN_ROW = 2
 FEW = 6
@@ -30,7 +30,7 @@ def plot_best(
     columns = min(len(panels), MOST_IN_ROW)
     rows = -(-len(panels) // MOST_IN_ROW)
     with styled():
-        figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows + 0.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows), layout="constrained")
         for index, (name, (x, errors, best)) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, index + 1)
             style = look(0)
@@ -40,10 +40,10 @@ def plot_best(
             _scale(axes, x[np.isfinite(x)])
             axes.set_xlabel(name)
             axes.set_ylabel("top-1 error (%)")
-            range_text = f"best {best.best:.4g} [{best.low:.4g}, {best.high:.4g}], n = {best.n}"
+            middle, low, high = (short(x, 4) for x in (best.best, best.low, best.high))
+            range_text = f"best {middle} [{low}, {high}], n = {best.n}"
             axes.set_title(range_text, fontsize=SMALL, loc="left", pad=3)
-        if note:
-            figure.supxlabel(textwrap.fill(note, LINE * columns), fontsize=SMALL, x=0.02, ha="left")
+        small_print(figure, [note])
     return figure
 
 
@@ -52,9 +52,10 @@ def _scale(axes: Axes, x: FloatArray) -> None:
     distinct = np.unique(x)
     if len(distinct) and distinct[0] > 0 and distinct[-1] > WIDE_RATIO * distinct[0]:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        axes.xaxis.set_major_formatter(lambda value, place: short(value))
     elif len(distinct) <= FEW:
-        axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
+        axes.set_xticks(distinct, [short(value) for value in distinct])
     else:
         whole = bool((distinct == np.round(distinct)).all())
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+        large_ticks(axes.xaxis, distinct)

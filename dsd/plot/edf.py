@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,9 +14,9 @@ from dsd.analysis.checks import FloatArray, sorted_errors
 from dsd.analysis.edf import Band, BandKind, Edf, band, edf, evaluate, steps
 from dsd.analysis.summary import legend
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import legend_above, small_print
+from dsd.plot.style import HEIGHT, WIDTH, look, styled
 
-ROW = 0.14  # inches of a legend row
 SQUEEZE = 1.5  # an axis may be this much longer than the bulk needs
 
 
@@ -56,7 +55,7 @@ def plot_edfs(
             _shade(axes, index, curves.get(name), bands.get(name), len(bands))
         _dress(axes)
         shaded = "; ".join(filter(None, [note, _band_note(kind, confidence)]))
-        _small_print(figure, [shaded, _cut_note(held.values(), high)])
+        small_print(figure, [shaded, _cut_note(held.values(), high)], centre=True)
         _place_legend(figure, axes, [(c, bands.get(name)) for name, c in curves.items()])
     return figure
 
@@ -117,13 +116,6 @@ def _cut_note(populations: Iterable[FloatArray], high: float) -> str:
     return f"{cut} network{'s'[: cut > 1]} above {high:.1f}% not shown" if cut else ""
 
 
-def _small_print(figure: Figure, notes: Sequence[str]) -> None:
-    lines = [line for note in notes for line in textwrap.wrap(note, LINE)]
-    if lines:
-        figure.supxlabel("\n".join(lines), fontsize=SMALL, color="#555555")
-        figure.set_figheight(figure.get_figheight() + ROW * len(lines))
-
-
 def _place_legend(figure: Figure, axes: Axes, drawn: Sequence[tuple[Edf, Band | None]]) -> None:
     """Inside, where the rising curves leave a corner free; above the axes otherwise."""
     for corner in ("lower right", "upper left"):
@@ -138,13 +130,7 @@ def _place_legend(figure: Figure, axes: Axes, drawn: Sequence[tuple[Edf, Band | 
         if free:
             return
         inside.remove()
-    figure.set_figheight(figure.get_figheight() + ROW * len(axes.get_lines()))
-    above = figure.legend(loc="outside upper left")
-    figure.draw_without_rendering()
-    room = figure.bbox.width / above.get_window_extent().width
-    if room < 1:  # long names
-        above.remove()
-        figure.legend(loc="outside upper left", fontsize=0.98 * room * SMALL)
+    legend_above(figure, axes)
 
 
 def _limits(curve: Edf, limits: Band | None, error: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from dsd.analysis.best import BestRange
 from dsd.analysis.checks import FloatArray
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import small_print
+from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
 
 SIDE = 0.72  # of a column's width
 
@@ -44,7 +44,7 @@ def plot_fits(
         raise DsdError("No network to draw.")
     with styled():
         side = 1.0 if count == 1 else SIDE
-        size = (WIDTH * side * count, HEIGHT * (0.9 if count > 1 else 1) + 0.2)
+        size = (WIDTH * side * count, HEIGHT * (0.9 if count > 1 else 1))
         figure = Figure(figsize=size, layout="constrained")
         least, most = _limits(networks.values())
         for index, (title, fitted) in enumerate(networks.items()):
@@ -55,9 +55,7 @@ def plot_fits(
                 figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3)
         if errors is not None:
             _scatter(figure.add_subplot(1, count, count), *errors)
-        if note:
-            lines = textwrap.fill(note, int(LINE * side * count))
-            figure.supxlabel(lines, fontsize=SMALL, x=0.02, ha="left")
+        small_print(figure, [note])
     return figure
 
 

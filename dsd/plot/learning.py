@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dsd.analysis.checks import FloatArray
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import place_legend, small_print
+from dsd.plot.style import HEIGHT, WIDTH, look, styled
 
 
 def plot_learning(curves: Mapping[str, FloatArray], *, note: str = "") -> Figure:
@@ -24,7 +24,7 @@ def plot_learning(curves: Mapping[str, FloatArray], *, note: str = "") -> Figure
     if not held:
         raise DsdError("No learning curve to draw.")
     with styled():
-        figure = Figure(figsize=(WIDTH, HEIGHT + 0.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot(xlabel="epoch", ylabel="top-1 error (%)")
         for index, (name, table) in enumerate(held.items()):
             style = look(index)
@@ -33,7 +33,6 @@ def plot_learning(curves: Mapping[str, FloatArray], *, note: str = "") -> Figure
             axes.fill_between(epochs, low, high, color=style.color, alpha=0.15, linewidth=0)
             axes.plot(epochs, middle, color=style.color, linestyle=style.dashes, label=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper right")
-        if note:
-            figure.supxlabel(textwrap.fill(note, LINE), fontsize=SMALL, x=0.02, ha="left")
+        small_print(figure, [note])
+        place_legend(figure, axes)
     return figure

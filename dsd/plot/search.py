@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from dsd.analysis.search import ExpectedBest
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import place_legend, small_print
+from dsd.plot.style import HEIGHT, WIDTH, look, styled
 
 
 def plot_search(curves: Mapping[str, ExpectedBest], *, note: str = "") -> Figure:
@@ -17,17 +17,17 @@ def plot_search(curves: Mapping[str, ExpectedBest], *, note: str = "") -> Figure
     m is on a logarithmic axis; the band is shaded. `note` goes below in small print.
     """
     with styled():
-        figure = Figure(figsize=(WIDTH, HEIGHT + 0.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
         for index, (name, one) in enumerate(curves.items()):
             style = look(index)
             axes.fill_between(one.m, one.low, one.high, color=style.color, alpha=0.18, linewidth=0)
-            axes.plot(one.m, one.best, color=style.color, linestyle=style.dashes, label=name)
+            axes.plot(one.m, one.best, color=style.color, linestyle=style.dashes,
+                      marker="o", markersize=2.5, label=name)  # fmt: skip
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axes.set_xlabel("random networks drawn")
         axes.set_ylabel("expected best top-1 error (%)")
-        axes.legend(loc="upper right")
-        if note:
-            figure.supxlabel(textwrap.fill(note, LINE), fontsize=SMALL, x=0.02, ha="left")
+        small_print(figure, [note])
+        place_legend(figure, axes)
     return figure

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axis import Axis
+
+from dsd.analysis.checks import FloatArray
 
 WIDTH = 3.4  # inches: one column of a two-column paper
 HEIGHT = 2.35
-LINE = 74  # characters of small print that fit the width
+LARGE = 1e4
 SMALL = 6.5  # points, for what explains the rest
 
 # Okabe and Ito's colours, told apart by colour-blind readers; their yellow is too pale on paper.
@@ -65,6 +70,25 @@ class Look:
 
     color: str
     dashes: Any
+
+
+def short(value: float, digits: int = 3) -> str:
+    """A tick's number without a power of ten: 0.5, 200M, 3.2G."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if max(unit, LARGE) <= abs(value) < 1000 * unit:
+            return f"{value / unit:.{digits}g}{name}"
+    return f"{value:g}" if abs(value) < LARGE else f"{value:.{digits}g}"
+
+
+def large_ticks(axis: Axis, values: FloatArray) -> None:
+    """Ticks of large values (n,) in k, M and G, where matplotlib would put a power of ten aside."""
+    known = values[np.isfinite(values)]
+    most = float(np.abs(known).max(initial=0))
+    if most < LARGE:
+        return
+    spread = float(np.ptp(known)) or most
+    digits = 2 + math.ceil(math.log10(most / spread + 1))
+    axis.set_major_formatter(lambda value, place: short(value, digits))
 
 
 def look(index: int) -> Look:

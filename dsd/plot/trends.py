@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +11,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from dsd.analysis.trend import Trend
 from dsd.errors import DsdError
-from dsd.plot.style import HEIGHT, LINE, SMALL, WIDTH, look, styled
+from dsd.plot.captions import small_print
+from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, short, styled
 
 IN_ROW = 3
 SIDE = 0.66  # of a column's width
@@ -29,13 +29,11 @@ def plot_trends(columns: Mapping[str, Trend], *, note: str = "") -> Figure:
     across = min(len(columns), IN_ROW)
     rows = -(-len(columns) // IN_ROW)
     with styled():
-        size = (WIDTH * SIDE * across + 0.2, HEIGHT * 0.75 * rows + 0.3)
+        size = (WIDTH * SIDE * across + 0.2, HEIGHT * 0.75 * rows + 0.1)
         figure = Figure(figsize=size, layout="constrained")
         for index, (name, found) in enumerate(columns.items()):
             _panel(figure.add_subplot(rows, across, index + 1), name, found)
-        if note:
-            lines = textwrap.fill(note, int(LINE * SIDE * across))
-            figure.supxlabel(lines, fontsize=SMALL, x=0.02, ha="left")
+        small_print(figure, [note])
     return figure
 
 
@@ -54,19 +52,10 @@ def _panel(axes: Axes, name: str, found: Trend) -> None:
     step = -(-len(flops) // MOST_TICKS)
     axes.xaxis.set_major_locator(FixedLocator(list(flops[::step])))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, place: _short(value))
+    axes.xaxis.set_major_formatter(lambda value, place: short(value))
     axes.set_xlim(flops.min() / 1.25, flops.max() * 1.25)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("flops")
     axes.set_ylabel(name)
     text = f"{found.slope:+.2g} [{found.low:+.2g}, {found.high:+.2g}] a doubling"
     axes.set_title(text, fontsize=SMALL, loc="left", pad=3)
-
-
-def _short(flops: float) -> str:
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if flops >= unit:
-            return (
-                f"{flops / unit:.2g}{name}" if flops < 100 * unit else f"{flops / unit:.3g}{name}"
-            )
-    return f"{flops:g}"
