@@ -131,7 +131,7 @@ def study_of(lab: Lab, references: Sequence[str], question: Question | None = No
     scored = [one for p in populations for one in parts_of(p, tables[p.name], asked)]
     empty = [one for one in scored if not one.errors.size]
     if empty:
-        raise DsdError(_nothing_trained(empty, lab, asked.where))
+        raise DsdError(_nothing_trained(empty, lab, asked))
     remarks = [*_shared(tables), *_chosen(chosen), *_without_part(tables, scored, asked.split)]
     if asked.normalize:
         sizes = [one.errors.size for one in scored]
@@ -202,20 +202,27 @@ def several_regimes(lab: Lab, populations: Sequence[Population], regimes: Sequen
     one, other = [*regimes, ""][:2]
     differ = regime_differences(lab.reader, one, other) if sampled else ""
     those = f" ({differ})" if differ else ""
-    named = f"Name one for each, such as {sampled[0].space}@{regimes[0]}, or" if sampled else "To"
+    named = (
+        f"Name one for each, such as {sampled[0].space}@{sampled[0].regime}; " if sampled else ""
+    )
     return (
-        f"Errors compare inside one regime only; these were scored under {', '.join(regimes)}"
-        f"{those}. {named} draw them all the same, without a test: --across-regimes."
+        f"Errors compare inside one regime only; these were scored under {'; '.join(regimes)}"
+        f"{those}. {named}`dsd edf --across-regimes` draws them all the same, without a test."
     )
 
 
-def _nothing_trained(empty: Sequence[Scored], lab: Lab, where: str) -> str:
+def _nothing_trained(empty: Sequence[Scored], lab: Lab, asked: Question) -> str:
     names = " or ".join(one.name for one in empty)
-    if where and not any(one.size for one in empty):
-        return f"No network of {names} meets --where '{where}'."
+    if not any(one.size for one in empty):
+        if asked.split:
+            return f"No network is in {names}; split where both sides of '{asked.split}' have some."
+        if asked.prefix:
+            return f"No network of {names} comes before the first unfinished one (--prefix)."
+        return f"No network of {names} meets --where '{asked.where}'."
     queued = sum(one.unfinished for one in empty)
     where = lab.settings.database
     if not queued:
-        return f"No network of {names} in {where} has an error: all failed or were cancelled."
+        return (f"No network of {names} in {where} has an error: all failed or were cancelled "
+                "(`dsd runs --state failed` tells why).")  # fmt: skip
     waiting = f"{queued} networks wait in {where}"
     return f"Nothing is trained yet in {names}; {waiting}. Run `dsd worker --gpu 0` (or --cpu)."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Container
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALIAS = {"error": "error_last"}
+DEPTHS = {"d": "depth", "depth": "d"}  # the papers' figures say depth, the tables d
 
 
 def matching(frame: pd.DataFrame, text: str, where: str = "--where") -> NDArray[np.bool_]:
@@ -81,15 +84,30 @@ def _joined(parts: list[ast.expr], every: bool) -> ast.expr:
 
 
 def _parsed(frame: pd.DataFrame, text: str, where: str) -> Expression:
-    numbers = set(frame.select_dtypes("number").columns)
-    return parse(text, numbers | {new for new, old in ALIAS.items() if old in numbers}, where)
+    return parse(text, set(_columns(frame)), where)
 
 
 def _value(frame: pd.DataFrame, expression: Expression) -> Any:
-    columns = {name: frame[name].to_numpy() for name in frame.select_dtypes("number").columns}
-    columns |= {new: columns[old] for new, old in ALIAS.items() if old in columns}
-    stages = sum(f"w{i}" in columns for i in range(1, 100))
+    columns = _columns(frame)
+    used = (expression.names - columns.keys()) | expression.neighbors
+    stages = min((_stages(columns, name) for name in used), default=0)
     if not len(frame):
         return np.zeros(0)
-    found = expression({name: np.asarray(column) for name, column in columns.items()}, stages)
+    found = expression(columns, stages)
     return np.broadcast_to(found, (len(frame),))
+
+
+def _stages(columns: Container[str], name: str) -> int:
+    """How many stages a parameter is known of: its columns w1, w2, ... without a gap."""
+    return next(i for i in count(1) if f"{name}{i}" not in columns) - 1
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Numbers by name; d is the total depth, be it called depth or told by its stages alone."""
+    numbers = {name: np.asarray(frame[name]) for name in frame.select_dtypes("number").columns}
+    numbers |= {new: numbers[old] for new, old in ALIAS.items() if old in numbers}
+    by_stage = [numbers[name] for i in range(1, 100) if (name := f"d{i}") in numbers]
+    if by_stage and not numbers.keys() & DEPTHS.keys():
+        numbers["d"] = np.nansum(by_stage, axis=0)
+    return numbers | {new: numbers[old] for new, old in DEPTHS.items()
+                      if old in numbers and new not in numbers}  # fmt: skip

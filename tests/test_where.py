@@ -55,6 +55,32 @@ def test_no_rows_meet_nothing():
     assert matching(frame().head(0), "d > 3").tolist() == []
 
 
+def test_depth_and_what_all_stages_share_have_one_value():
+    shared = pd.DataFrame(
+        {"b1": [1, 4], "b2": [1, 4], "g1": [8, 8], "g2": [16, 8], "depth": [9, 7]}
+    )
+    assert values(shared, "b").tolist() == [1, 4]
+    assert values(shared, "d").tolist() == values(shared, "depth").tolist() == [9, 7]
+    assert values(pd.DataFrame({"d": [3]}), "depth").tolist() == [3]
+    with pytest.raises(UsageError, match=r"'g' differs between stages.* such as g1"):
+        values(shared, "g")
+    stages = pd.DataFrame({"d1": [3, 4], "d2": [2.0, NAN]})
+    assert values(stages, "d").tolist() == [5, 4]
+    assert matching(stages, "d <= 4").tolist() == [False, True], "the total, not every stage"
+
+
+def test_stages_are_those_of_the_columns_that_are_read():
+    gap = pd.DataFrame({"w1": [8], "w2": [16], "w4": [64], "d1": [1], "d2": [2], "d3": [3]})
+    assert matching(gap, "w[i+1] >= 2 * w[i]").tolist() == [True]
+    assert matching(gap, "d[i+1] > d[i]").tolist() == [True]
+    assert matching(gap, "w < 10").tolist() == [False]
+
+
+def test_a_single_equals_sign_is_explained():
+    with pytest.raises(UsageError, match="Equal is =="):
+        matching(frame(), "d = 4")
+
+
 def test_values_are_missing_where_a_part_is():
     np.testing.assert_array_equal(values(frame(), "error + d"), [35.0, NAN, 35.0])
 

@@ -60,6 +60,8 @@ def common_bins(complexities: Mapping[str, ArrayLike], column: str, bins: int) -
         raise DsdError(f"{missing[0]}: {column} is not known of every network.")
     low, high = max(x.min() for x in held.values()), min(x.max() for x in held.values())
     if not low < high:
+        if len(held) == 1:
+            raise DsdError(f"{next(iter(held))}: {column} is the same for all networks: no bins.")
         raise DsdError(f"{' and '.join(held)} share no range of {column}: nothing can be compared.")
     found = Bins(column, np.linspace(low, high, bins + 1))
     for name, x in held.items():

@@ -41,7 +41,8 @@ def expected_best(errors: ArrayLike, m: ArrayLike) -> FloatArray:
     for m below 1 or above n.
     """
     values = sorted_errors(errors)
-    return np.asarray(_weights(values.size, m) @ values, dtype=float)
+    # above the smallest: weights sum to 1, so that equal errors give just that error
+    return values[0] + np.asarray(_weights(values.size, m) @ (values - values[0]), dtype=float)
 
 
 def search_curve(
@@ -67,7 +68,8 @@ def search_curve(
         return ExpectedBest(draws, best, none, none)
     freedom = np.clip(FREEDOM * n / draws - 1, 1, n - 1)
     reach = stdtrit(freedom, level) * _jackknife(values, draws)
-    return ExpectedBest(draws, best, best - reach, best + reach)
+    least = min(0.0, float(values[0]))  # no error is below 0%
+    return ExpectedBest(draws, best, np.maximum(best - reach, least), best + reach)
 
 
 def doublings(n: int) -> Any:
@@ -93,6 +95,7 @@ def _weights(n: int, m: ArrayLike) -> FloatArray:
 def _jackknife(values: FloatArray, m: ArrayLike) -> FloatArray:
     """Standard error (k,): every network left out once, by running sums."""
     n = values.size
+    values = values - values[0]  # the spread is the same, and of equal errors just 0
     weights = _weights(n - 1, m)
     zero = np.zeros((weights.shape[0], 1))
     before = np.hstack([zero, np.cumsum(weights * values[:-1], axis=1)])

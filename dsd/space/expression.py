@@ -8,6 +8,7 @@ never run as Python.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -69,15 +70,20 @@ class Expression:
         """Value for each of n networks, from columns (n,): bool (n,) for a condition.
 
         A stage parameter without an index (w, b, g) means every stage: the condition must hold in
-        all of them. `name[i]` runs over all stages for which every index used exists.
+        all of them. `name[i]` runs over all stages for which every index used exists. A number
+        must be the same in all stages, as b is in a space that shares it.
         """
         with np.errstate(all="ignore"):
             value = _evaluate(self.tree, columns, stages, self.reach)
         if self.is_condition:
             return np.asarray(value.all(axis=1))
-        if value.shape[1] != 1:
-            raise UsageError(f"'{self.text}' has one value a stage; name the stage, such as w4.")
-        return np.asarray(value[:, 0])
+        first = value[:, :1]
+        if not ((value == first) | np.isnan(value)).all():
+            one = f"{min(self.names & EVERY_STAGE, default='w')}1"
+            raise UsageError(
+                f"'{self.text}' differs between stages; name the stage, such as {one}."
+            )
+        return np.asarray(first[:, 0])
 
 
 def parse(text: str, known: Collection[str], where: str) -> Expression:
@@ -145,7 +151,11 @@ def _tree(text: str, where: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise UsageError(f"{where}: '{text}' cannot be read as an expression.") from None
+        hint = " Equal is ==." if re.search(r"[^=<>!]=[^=]", text) else ""
+        raise UsageError(
+            f"{where}: '{text}' cannot be read as an expression, as 'd <= 20 and w4 > 2 * w3' or"
+            f" 'w4 / w1' can.{hint}"
+        ) from None
 
 
 class _Scan:

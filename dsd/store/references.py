@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from dsd.errors import DsdError, UsageError, suggestion
 from dsd.store.engine import Store, reading
 from dsd.store.location import describe
-from dsd.store.schema import Member, Population, Regime, Space
+from dsd.store.schema import Import, Member, Population, Regime, Space
 
 _REFERENCE = re.compile(r"(?P<space>[^@#\s]+)(@(?P<regime>[^@#\s]+))?(#(?P<seed>\d+))?")
 
@@ -75,7 +75,11 @@ def resolve(store: Store, reference: str, default_regime: str | None = None) -> 
     of_regime = [p for p in of_space if regime in (None, p.regime)]
     found = [p for p in of_regime if seed in (None, p.seed)]
     if not found:
-        said = _nothing(space, regime, seed, there, of_space, of_regime)
+        said = (
+            _nothing(space, regime, seed, of_space, of_regime)
+            if of_space
+            else f"of {space}.{_of_no_space(store, space, regime, there)}"
+        )
         raise DsdError(f"{describe(store.url)} holds no population {said}")
     return found
 
@@ -91,7 +95,6 @@ def _nothing(
     space: str,
     regime: str | None,
     seed: int | None,
-    there: list[PopulationRow],
     of_space: list[PopulationRow],
     of_regime: list[PopulationRow],
 ) -> str:
@@ -105,10 +108,21 @@ def _nothing(
         place = of_regime[0].name.split("#")[0]
         more = "--repeats N" if chosen else f"--seed {seed}"
         return f"{place}#{seed}; its seeds: {seeds}. {run} {more}` makes it."
-    if of_space:
-        other = _listed(f"{p.space}@{p.regime}" for p in of_space)
-        return f"{space}@{regime}; there is {other}. {run}` makes it."
-    return f"of {space}.{suggestion(space, {p.space for p in there})} {run}` makes it."
+    other = _listed(f"{p.space}@{p.regime}" for p in of_space)
+    return f"{space}@{regime}; there is {other}. {run}` makes it."
+
+
+def _of_no_space(
+    store: Store, space: str, regime: str | None, there: Sequence[PopulationRow]
+) -> str:
+    """What is there under names like this one, and how to sample it if it is a space at all."""
+    from dsd.space.spec import space_names
+
+    with reading(store) as connection:
+        names = {p.space for p in there} | set(connection.execute(select(Import.name)).scalars())
+    under = f" --regime {regime}" if regime else ""
+    run = f" `dsd sample {space} --n 500{under}` makes it." if space in space_names() else ""
+    return suggestion(space, names) + run
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -34,10 +34,20 @@ def test_the_standard_error_leaves_out_every_network_once(errors):
     found = search_curve(errors, m)
     left = [expected_best(errors[:i] + errors[i + 1 :], m) for i in range(n)]
     spread = np.sqrt((n - 1) ** 2 / n * np.var(left, axis=0, ddof=1))
-    reach = (found.high - found.low) / 2
+    reach = found.high - found.best
+    assert found.low == pytest.approx(np.maximum(found.best - reach, 0))
     assert (found.low <= found.best + 1e-12).all()
     assert (reach >= spread * 1.9 - 1e-12).all()  # no Student's quantile at 95% is smaller
     assert (reach <= spread * 13 + 1e-12).all()  # nor larger than with one degree of freedom
+
+
+def test_equal_errors_give_that_error_and_limits_stay_above_0():
+    for error in (0.0, 50.0, 33.3):
+        found = search_curve([error] * 30)
+        assert (found.best == error).all()
+        assert (found.low == error).all()
+        assert (found.high == error).all()
+    assert search_curve([0.0, 0.0, 0.0, 100.0]).low[0] == 0
 
 
 def test_one_network_is_the_mean_and_all_are_the_minimum():
