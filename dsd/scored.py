@@ -98,9 +98,11 @@ def parts_of(population: Population, table: pd.DataFrame, asked: Question) -> It
 def _scored(population: Population, name: str, table: pd.DataFrame, asked: Question) -> Scored:
     ended = table[table["state"].isin(SCORED)]
     errors = ended[f"error_{asked.metric}"].to_numpy(dtype=float)
-    if errors.size and (errors != errors).all():
+    unknown = int((errors != errors).sum())
+    if unknown:
         other = "lowest" if asked.metric == "last" else "last"
-        raise DsdError(f"{population.name} has no {METRICS[asked.metric]}: try --metric {other}.")
+        raise DsdError(f"{population.name}: {unknown} of {errors.size} networks have no "
+                       f"{METRICS[asked.metric]}: try --metric {other}.")  # fmt: skip
     states = table["state"]
     cost = ended[_column(ended, asked.normalize)] if asked.normalize else None
     return Scored(

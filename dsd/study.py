@@ -132,7 +132,12 @@ def study_of(lab: Lab, references: Sequence[str], question: Question | None = No
     empty = [one for one in scored if not one.errors.size]
     if empty:
         raise DsdError(_nothing_trained(empty, lab, asked))
-    remarks = [*_shared(tables), *_chosen(chosen), *_without_part(tables, scored, asked.split)]
+    remarks = [
+        *_left_out(populations),
+        *_shared(tables),
+        *_chosen(chosen),
+        *_without_part(tables, scored, asked.split),
+    ]
     if asked.normalize:
         sizes = [one.errors.size for one in scored]
         scored = at_equal_complexity(scored, asked)
@@ -159,6 +164,15 @@ def _pairs(scored: Sequence[Scored]) -> tuple[Comparison, ...]:
 
         return tuple(compare_normalized(a, b) for a, b in combinations(weighted, 2))
     return pairwise({one.name: one.errors for one in scored})
+
+
+def _left_out(populations: Sequence[Population]) -> Iterator[str]:
+    """Rows of imported files that were of no use."""
+    for one in populations:
+        bad = one.external.tally.get("bad", 0) if one.external else 0
+        if bad:
+            yield (f"Warning: {bad} rows of the file of {one.name} were left out when it was "
+                   "imported and are missing here.")  # fmt: skip
 
 
 def _chosen(selections: Sequence[Population]) -> Iterator[str]:

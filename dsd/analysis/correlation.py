@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from dsd.analysis.checks import checked_confidence
 from dsd.errors import DsdError
 
+FEWEST = 4  # pairs: Fisher's interval divides by n - 3
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -72,8 +74,8 @@ def correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Correla
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     there = np.isfinite(a) & np.isfinite(b)
     a, b = a[there], b[there]
-    if len(a) < 4:
-        raise DsdError(f"{len(a)} networks have both values; 4 are needed.")
+    if len(a) < FEWEST:
+        raise DsdError(f"{len(a)} networks have both values; {FEWEST} are needed.")
     if a.min() == a.max() or b.min() == b.max():
         raise DsdError("One of the two values is the same for all networks: nothing correlates.")
     found = stats.pearsonr(a, b)

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from dsd.lab import Lab
     from dsd.plot.files import Figure
 
+SECONDS = "seconds"
 UNITS = {"flops": (1e6, "flops (M)"), "params": (1e6, "params (M)"), "acts": (1e6, "acts (M)")}
-AXES = {"seconds": "time of training (s)", "inference_ms": "inference (ms a batch)",
+AXES = {SECONDS: "time of training (s)", "inference_ms": "inference (ms a batch)",
         "training_ms": "training step (ms a batch)"}  # fmt: skip
 
 
 @click.command()
 @click.argument("population")
 @click.argument("columns", nargs=-1)
-@click.option("--against", default="seconds", show_default=True, metavar="COLUMN",
+@click.option("--against", default=SECONDS, show_default=True, metavar="COLUMN",
               help="What is to be predicted; seconds is the time of training.")  # fmt: skip
 @click.option("--time", "mode", type=click.Choice(["inference", "training"]),
               help="Predict a batch's milliseconds as `dsd time` measured them.")  # fmt: skip
@@ -45,7 +46,10 @@ def complexity(
         dsd complexity anynetx_a --time inference --plot
         dsd complexity anynetx_a d 'acts / flops' --against error
     """
-    from dsd.analysis.correlation import correlation
+    import numpy as np
+
+    from dsd.analysis.correlation import FEWEST, correlation
+    from dsd.errors import DsdError
     from dsd.where import values
 
     if device and not mode:
@@ -55,7 +59,15 @@ def complexity(
         against = f"{mode}_ms"
     else:
         table, regime, how = _trained(lab, population, where)
+        if against == SECONDS and SECONDS not in table:
+            raise click.UsageError(
+                f"{population} has no seconds of training; name what to predict by --against."
+            )
     y = values(table, against, "--against")
+    known = int(np.isfinite(y).sum())
+    if known < FEWEST:
+        raise DsdError(f"{known} networks of {population} have {against}; {FEWEST} are needed, or "
+                       "name another column by --against.")  # fmt: skip
     names = columns or tuple(name for name in UNITS if name in table)
     if not names:
         raise click.UsageError(f"{population} has none of {', '.join(UNITS)}: name COLUMNS.")

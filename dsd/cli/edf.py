@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dsd.study import Scored, Study
 
 Kind = Literal["exact", "dkw"]
+FEW = 30  # networks, and diverged ones, that a mean's interval needs to hold as often as it says
+FEW_DIVERGED = 5
 BANDS: dict[str, Kind | None] = {"pointwise": "exact", "simultaneous": "dkw", "none": None}
 
 
@@ -82,6 +84,7 @@ def show(study: Study) -> None:
     rows = [_cells(study, one) + [str(one.diverged)] * diverged for one in study.populations]
     table([*heads, *["diverged"] * diverged], rows)
     click.echo(f"[{level} intervals: {_kinds(study)}]")
+    click.echo(_covered(study), nl=False)
     if study.comparisons:
         click.echo()
         pairs = [
@@ -95,6 +98,8 @@ def show(study: Study) -> None:
             for c in study.comparisons
         ]
         table(["pair", "KS", "p", "widest at", "verdict"], pairs, left=(0, 4))
+        if len(pairs) > 1:
+            click.echo(f"[each p by itself: `dsd compare` corrects for {len(pairs)} pairs]")
 
 
 def _best_head(one: Scored) -> list[str]:
@@ -118,6 +123,21 @@ def _kinds(study: Study) -> str:
         return "mean stratified by bin, median by the weighted EDF's band; p by shuffling in bins"
     kinds = "min one-sided bootstrap, best of m jackknife, mean BCa bootstrap, median exact order"
     return f"{kinds} statistics"
+
+
+def _covered(study: Study) -> str:
+    """Where the means' intervals hold less often than they say (docs/statistics/README.md)."""
+    weak = [
+        study.label(one) for one in study.populations
+        if 1 < one.summary.n < FEW or 0 < one.diverged < FEW_DIVERGED
+    ]  # fmt: skip
+    if not weak or study.question.normalize:
+        return ""
+    level, names = f"{100 * study.confidence:g}%", ", ".join(weak)
+    return (
+        f"[the mean's interval of {names} holds less often than {level}: under {FEW} networks, "
+        f"or under {FEW_DIVERGED} diverged ones]\n"
+    )
 
 
 def _verdict(study: Study, pair: Comparison) -> str:

@@ -41,13 +41,22 @@ class Read:
             raise UsageError(
                 f"{self.path}: {len(self.bad)} of {len(self.bad) + len(self.rows)} rows are of no "
                 f"use: {'; '.join(self.bad[:SHOWN])}{more}. Nothing was imported; mend them, or "
-                f"leave them out with --skip-bad."
+                f"leave them out with --skip-bad{self._diverged()}."
             )
         if not self.rows:
             raise UsageError(f"{self.path}: no row with an error in it.")
         tally = {"rows": len(self.rows), "bad": len(self.bad), "bad_rows": list(self.bad[:100])}
         tally |= {"note": self.note} if self.note else {}
         return External(name, label, self.kind, self.path.name, self.digest, self.rows, tally)
+
+    def _diverged(self) -> str:
+        """What to do instead where rows may be of networks that diverged."""
+        if not any("nan" in place or "inf" in place for place in map(str.lower, self.bad)):
+            return ""
+        return (
+            ", which flatters their space if they diverged: those count at chance level, such as"
+            " 90 of 10 classes, with a column state = diverged"
+        )
 
 
 def read_csv(path: Path, error: str = "") -> Read:
