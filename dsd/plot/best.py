@@ -16,6 +16,7 @@ from dsd.plot.style import HEIGHT, SMALL, WIDTH, large_ticks, look, short, style
 
 MOST_IN_ROW = 2
 FEW = 6
+APART = 0.1  # of the axis, for names of few values
 WIDE_RATIO = 20  # values that span more than this are drawn on a logarithmic axis
 
 
@@ -53,7 +54,7 @@ def _scale(axes: Axes, x: FloatArray) -> None:
     if len(distinct) and distinct[0] > 0 and distinct[-1] > WIDE_RATIO * distinct[0]:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, place: short(value))
-    elif len(distinct) <= FEW:
+    elif len(distinct) <= FEW and np.all(np.diff(distinct) >= APART * np.ptp(distinct)):
         axes.set_xticks(distinct, [short(value) for value in distinct])
     else:
         whole = bool((distinct == np.round(distinct)).all())

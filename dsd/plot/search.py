@@ -22,6 +22,8 @@ def plot_search(curves: Mapping[str, ExpectedBest], *, note: str = "") -> Figure
         for index, (name, one) in enumerate(curves.items()):
             style = look(index)
             axes.fill_between(one.m, one.low, one.high, color=style.color, alpha=0.18, linewidth=0)
+            if len(one.m) == 1:  # a band of no width
+                axes.vlines(one.m, one.low, one.high, color=style.color, alpha=0.5)
             axes.plot(one.m, one.best, color=style.color, linestyle=style.dashes,
                       marker="o", markersize=2.5, label=name)  # fmt: skip
         axes.set_xscale("log", base=2)
