@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Question", "Scored", "Study", "scored_table", "study_of"]
 
 
+FEW = 30  # networks that a mean's interval needs to hold as often as it says
+FEW_DIVERGED = 5  # of such networks, where there are any: their share is part of the mean
+
+
 @dataclass(frozen=True)
 class Study:
     """Populations of one regime side by side."""
@@ -78,7 +82,23 @@ class Study:
     def note(self) -> str:
         """What holds for every figure of the study."""
         kept = "".join(f", {limit}" for limit in self.limits)
-        return f"regime {self.regime}, {METRICS[self.metric]}{kept}"
+        several = len({one.regime for one in self.populations}) > 1
+        return f"regime{'s' * several} {self.regime}, {METRICS[self.metric]}{kept}"
+
+    @property
+    def doubt(self) -> str:
+        """Whose mean's interval holds less often than it says (docs/statistics/README.md)."""
+        weak = [
+            self.label(one) for one in self.populations
+            if 1 < one.summary.n < FEW or 0 < one.diverged < FEW_DIVERGED
+        ]  # fmt: skip
+        if not weak or self.question.normalize:
+            return ""
+        level, names = f"{100 * self.confidence:g}%", ", ".join(weak)
+        return (
+            f"the mean's interval of {names} holds less often than {level}: under {FEW} networks, "
+            f"or under {FEW_DIVERGED} diverged ones"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; errors in percent."""
@@ -145,7 +165,7 @@ def study_of(lab: Lab, references: Sequence[str], question: Question | None = No
     else:
         scored = with_expected_best(scored, asked.confidence)
     pairs = _pairs(scored) if len(regimes) == 1 and not mixed else ()
-    return Study(", ".join(regimes), asked, tuple(scored), pairs, tuple(remarks))
+    return Study("; ".join(regimes), asked, tuple(scored), pairs, tuple(remarks))
 
 
 def _mixed(chosen: Population, populations: Sequence[Population]) -> str:

@@ -44,7 +44,8 @@ def test_what_else_differs_is_said(lab: dsd.Lab) -> None:
     names = ["regnetx@imagenet_200mf", "anynetx_e@fashion"]
     spaces, regimes = trends_of(lab, names, question=Question(where="d > 1")).warnings()
     assert "several spaces, anynetx_e, regnetx" in spaces
-    assert "differ beside compute: augment" in regimes
+    assert "differ beside compute: " in regimes
+    assert "dataset fashion-mnist-5k and imagenet" in regimes
     assert "band" not in regimes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,10 @@ class Interval:
     low: float
     high: float
     confidence: float
+
+    def if_holds(self, confidence: float) -> Interval | None:
+        """Itself, where it attains the confidence that was asked; too few networks leave none."""
+        return self if self.confidence >= confidence - 1e-9 else None
 
     def as_list(self) -> list[float]:
         """[low, high], as JSON writes it."""
@@ -97,7 +102,8 @@ def quantile_interval(
     Binomial(n, level), whatever the distribution, so [x_(l), x_(u)] covers with
     P(l <= B < u), reported as `confidence`. The percentile bootstrap reads the same binomial
     from the other side and covers slightly less. None for n = 0. Where n is too small for the
-    confidence asked (n < 6 for the median at 95%) it is the whole range.
+    confidence asked (n < 6 for the median at 95%, n < 36 for the 10% quantile) `confidence` is
+    less than that: the limit lies beyond the networks that were seen.
     """
     tail = (1 - checked_confidence(confidence)) / 2
     if not 0 < level < 1:
@@ -106,8 +112,9 @@ def quantile_interval(
     n = values.size
     if not n:
         return None
-    low = max(1, int(binomial_quantile(tail, n, level)))
-    high = min(n, int(binomial_quantile(1 - tail, n, level)) + 1)
+    rank = 1 + level * (n - 1)  # of the quantile itself, which no interval leaves out
+    low = max(1, min(int(binomial_quantile(tail, n, level)), math.floor(rank)))
+    high = min(n, max(int(binomial_quantile(1 - tail, n, level)) + 1, math.ceil(rank)))
     attained = float(binomial_cdf(high - 1, n, level) - binomial_cdf(low - 1, n, level))
     return Interval(float(values[low - 1]), float(values[high - 1]), attained)
 

@@ -31,7 +31,9 @@ class Quantile:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"level": self.level, "value": self.value, "interval": _as_list(self.interval)}
+        attained = self.interval.confidence if self.interval else None
+        return {"level": self.level, "value": self.value, "interval": _as_list(self.interval),
+                "confidence": attained}  # fmt: skip
 
 
 @dataclass(frozen=True)

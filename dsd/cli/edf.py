@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from dsd.plot.files import Figure
     from dsd.study import Scored, Study
 
-Kind = Literal["exact", "dkw"]
-FEW = 30  # networks, and diverged ones, that a mean's interval needs to hold as often as it says
-FEW_DIVERGED = 5
-BANDS: dict[str, Kind | None] = {"pointwise": "exact", "simultaneous": "dkw", "none": None}
+Kind = Literal["exact", "bootstrap", "dkw"]
+BANDS: dict[str, Kind | None] = {
+    "pointwise": "exact", "bootstrap": "bootstrap", "simultaneous": "dkw", "none": None,
+}  # fmt: skip
 
 
 @click.command()
@@ -34,7 +34,8 @@ BANDS: dict[str, Kind | None] = {"pointwise": "exact", "simultaneous": "dkw", "n
 @click.option("--below", default="", metavar="45,50", callback=several(float),
               help="Shares of networks with an error below these.")  # fmt: skip
 @click.option("--band", type=click.Choice(list(BANDS)), default="pointwise", show_default=True,
-              help="The figure's band: at each error by itself, of the whole curve.")  # fmt: skip
+              help="The figure's band: at each error by itself (exact, or the bootstrap's), or of "
+                   "the whole curve.")  # fmt: skip
 @click.option("--across-regimes", "across", is_flag=True,
               help="Draw populations of several regimes, without comparing them.")  # fmt: skip
 @answering("where", "prefix", "metric", "confidence")
@@ -84,7 +85,8 @@ def show(study: Study) -> None:
     rows = [_cells(study, one) + [str(one.diverged)] * diverged for one in study.populations]
     table([*heads, *["diverged"] * diverged], rows)
     click.echo(f"[{level} intervals: {_kinds(study)}]")
-    click.echo(_covered(study), nl=False)
+    if study.doubt:
+        click.echo(f"[{study.doubt}]")
     if study.comparisons:
         click.echo()
         pairs = [
@@ -107,14 +109,17 @@ def _best_head(one: Scored) -> list[str]:
 
 
 def _cells(study: Study, one: Scored) -> list[str]:
-    s, best, median = one.summary, one.best, one.summary.median_interval
-    attained = median if median and median.confidence >= study.confidence else None
+    s, best = one.summary, one.best
+
+    def held(interval: Interval | None) -> Interval | None:
+        return interval.if_holds(study.confidence) if interval else None
+
     cells = [study.label(one), str(s.n), _percent(s.min, s.min_interval)]
     if best:
         limits = f" [{best.low[0]:.1f}, {best.high[0]:.1f}]" if best.low[0] == best.low[0] else ""
         cells.append(f"{best.best[0]:.1f}{limits}")
-    cells += [_percent(s.mean, s.mean_interval), _percent(s.median, attained)]
-    cells += [_percent(q.value, q.interval) for q in s.quantiles]
+    cells += [_percent(s.mean, s.mean_interval), _percent(s.median, held(s.median_interval))]
+    cells += [_percent(q.value, held(q.interval)) for q in s.quantiles]
     return cells + [f"{b.value:.2f} [{b.low:.2f}, {b.high:.2f}]" for b in s.below]
 
 
@@ -123,21 +128,6 @@ def _kinds(study: Study) -> str:
         return "mean stratified by bin, median by the weighted EDF's band; p by shuffling in bins"
     kinds = "min one-sided bootstrap, best of m jackknife, mean BCa bootstrap, median exact order"
     return f"{kinds} statistics"
-
-
-def _covered(study: Study) -> str:
-    """Where the means' intervals hold less often than they say (docs/statistics/README.md)."""
-    weak = [
-        study.label(one) for one in study.populations
-        if 1 < one.summary.n < FEW or 0 < one.diverged < FEW_DIVERGED
-    ]  # fmt: skip
-    if not weak or study.question.normalize:
-        return ""
-    level, names = f"{100 * study.confidence:g}%", ", ".join(weak)
-    return (
-        f"[the mean's interval of {names} holds less often than {level}: under {FEW} networks, "
-        f"or under {FEW_DIVERGED} diverged ones]\n"
-    )
 
 
 def _verdict(study: Study, pair: Comparison) -> str:

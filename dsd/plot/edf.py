@@ -107,7 +107,7 @@ def _dress(axes: Axes) -> None:
 
 
 def _band_note(kind: BandKind | None, confidence: float) -> str:
-    reach = "simultaneous" if kind == "dkw" else "pointwise"
+    reach = {"dkw": "simultaneous", "bootstrap": "pointwise bootstrap"}.get(kind or "", "pointwise")
     return f"shaded: {100 * confidence:g}% {reach} band" if kind else ""
 
 

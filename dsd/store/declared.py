@@ -80,7 +80,7 @@ def selection_names(store: Store) -> list[str]:
 
 
 def regime_differences(
-    store: Store, one: str, other: str, most: int = 4, beside: str = "\0"
+    store: Store, one: str, other: str, most: int = 6, beside: str = "\0"
 ) -> str:
     """Keys in which two stored regimes differ: "train.epochs 10 and 4, resolution 224 and 28".
 
@@ -94,10 +94,16 @@ def regime_differences(
         return ""
     a, b = texts[one], texts[other]
     differ = (key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key))
-    keys = [key for key in differ if not key.startswith(beside)]
+    keys = sorted((key for key in differ if not key.startswith(beside)), key=_weight)
     said = [f"{key} {a.get(key)} and {b.get(key)}" for key in keys[:most]]
     more = [f"{len(keys) - most} more"] if len(keys) > most else []
     return ", ".join([*said, *more])
+
+
+def _weight(key: str) -> int:
+    """What matters most comes first: dataset and resolution, the band, the recipe, the rest."""
+    section = key.partition(".")[0] if "." in key else ""
+    return ["", "band", "train"].index(section) if section in ("", "band", "train") else 3
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

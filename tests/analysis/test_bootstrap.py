@@ -114,6 +114,19 @@ def test_small_populations_say_what_their_median_interval_attains(
     assert interval.confidence == pytest.approx(confidence)
 
 
+@pytest.mark.parametrize(("level", "least"), [(0.5, 6), (0.1, 36), (0.9, 36), (0.25, 13)])
+def test_an_interval_of_too_few_networks_says_so(level: float, least: int) -> None:
+    for n in range(1, 3 * least):
+        errors = np.arange(float(n))
+        for confidence in (0.5, 0.95):
+            found = quantile_interval(errors, level, confidence)
+            assert found is not None
+            assert found.low <= np.quantile(errors, level) <= found.high
+        missed = level**n + (1 - level) ** n  # all networks on one side of the true quantile
+        assert missed <= 0.05 or found.if_holds(0.95) is None
+        assert n < least or found.if_holds(0.95) is found
+
+
 def test_minimum_interval_is_the_whole_bootstrap_counted() -> None:
     errors = [3.0, 1.0, 4.0, 1.5, 5.0]
     minima = np.array([min(draw) for draw in itertools.product(errors, repeat=5)])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+
+from dsd.cli.main import main
 
 TINY = Path(__file__).parent.parent.parent / "regimes" / "fashion.toml"
 
@@ -56,6 +61,32 @@ class Shell:
         """Space -> networks by state."""
         found = json.loads(self("status", "--json"))["populations"]
         return {p["space"]: {k: v for k, v in p["states"].items() if v} for p in found}
+
+
+class Here(Shell):
+    """The same `main`, with its exit codes and its one line of an error, in this process.
+
+    For questions of which a subprocess is no part: most of its second is the import of libraries.
+    """
+
+    def __call__(self, *arguments: str, code: int = 0, python: tuple[str, ...] = ()) -> str:
+        assert not python, "that needs a process of its own"
+        out, error = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.folder), mock.patch.object(sys, "argv", ["dsd", *arguments]),
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            contextlib.redirect_stdout(out), contextlib.redirect_stderr(error),
+            pytest.raises(SystemExit) as ended,
+        ):  # fmt: skip
+            main()
+        self.stderr = error.getvalue()
+        assert (ended.value.code or 0) == code, f"{arguments}\n{out.getvalue()}\n{self.stderr}"
+        return out.getvalue()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
 
 
 @pytest.fixture

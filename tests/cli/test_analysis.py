@@ -1,4 +1,4 @@
-"""The questions of a study through the real command line, on the paper's own data."""
+"""The questions of a study through the real commands, on the paper's own data."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ def test_figure_2_from_an_imported_file(dsd):
     assert "Did you mean 'depth'" in dsd.fails("best", "fig2", "dept", code=2)
 
 
-def test_the_papers_comparisons(dsd):
+def test_the_papers_comparisons(here):
     names = [f"paper/{name}" for name in ("anynetx_a", "anynetx_c", "anynetx_d")]
-    out = dsd("compare", *names)
+    out = here("compare", *names)
     assert "paper/anynetx_a and paper/anynetx_c: no difference shown; about" in out
     assert "paper/anynetx_c is worse than paper/anynetx_d (95% confidence)" in out
-    found = json.loads(dsd("compare", *names, "--json"))["comparisons"]
+    found = json.loads(here("compare", *names, "--json"))["comparisons"]
     clear = next(c for c in found if c["a"] == names[1] and c["b"] == names[2])
     assert round(clear["ks"], 2) == 0.59
     assert clear["verdict"] == "worse"
     assert clear["p_holm"] >= clear["p_value"]
-    steps = json.loads(dsd("lineage", *names, "--json"))["steps"]
+    steps = json.loads(here("lineage", *names, "--json"))["steps"]
     assert [step["verdict"].split(";")[0] for step in steps] == [
         "",
         "no difference shown",
         "better",
     ]
-    assert "at least" in dsd.fails("compare", "paper/anynetx_a", code=2)
-    found = json.loads(dsd("search-efficiency", *names, "--json", "--plot", "s.png"))
+    assert "at least" in here.fails("compare", "paper/anynetx_a", code=2)
+    found = json.loads(here("search-efficiency", *names, "--json", "--plot", "s.png"))
     first = found["populations"][0]
     assert first["m"] == [1, 2, 4, 8, 16, 32]
     assert round(first["expected_best"][0], 1) == 49.0
     assert all(a > b for a, b in itertools.pairwise(first["expected_best"]))
 
 
-def test_times_and_tops_of_a_trained_population(dsd):
+def test_times_and_tops_of_a_trained_population(here):
     table = pd.read_csv(STUDY / "anynetx_a.csv")
-    dsd("import", "csv", str(STUDY / "anynetx_a.csv"), "--name", "a", "--error", "error_last")
-    found = json.loads(dsd("complexity", "a", "--json", "--plot", "time.svg"))
+    here("import", "csv", str(STUDY / "anynetx_a.csv"), "--name", "a", "--error", "error_last")
+    found = json.loads(here("complexity", "a", "--json", "--plot", "time.svg"))
     by_name = {one["column"]: one for one in found["columns"]}
     assert by_name["acts"]["pearson"] == pytest.approx(table.acts.corr(table.seconds))
     assert by_name["acts"]["low"] < by_name["acts"]["pearson"] < by_name["acts"]["high"]
-    tops = json.loads(dsd("top", "a", "--n", "3", "--json", "--plot"))
+    tops = json.loads(here("top", "a", "--n", "3", "--json", "--plot"))
     ranked = table.error_last.sort_values()
     assert [one["error_last"] for one in tops["best"]] == ranked.head(3).tolist()
     assert [one["error_last"] for one in tops["worst"]] == ranked.tail(3).tolist()[::-1]
-    assert (dsd.folder / "top-a.png").stat().st_size > 5000
+    assert (here.folder / "top-a.png").stat().st_size > 5000
 
 
-def test_parts_shares_quantiles_and_equal_complexity(dsd):
+def test_parts_shares_quantiles_and_equal_complexity(here):
     for name in ("anynetx_a", "regnetx"):
         file = str(STUDY / f"{name}.csv")
-        dsd("import", "csv", file, "--name", name[:3], "--error", "error_last")
+        here("import", "csv", file, "--name", name[:3], "--error", "error_last")
     table = pd.read_csv(STUDY / "anynetx_a.csv")
-    found = json.loads(dsd("edf", "any", "--split", "d <= 10", "--quantiles", "0.1", "--below",
+    found = json.loads(here("edf", "any", "--split", "d <= 10", "--quantiles", "0.1", "--below",
                            "20,22", "--json"))  # fmt: skip
     first, second = found["populations"]
     assert (first["name"], second["name"]) == ("any [d <= 10]", "any [not (d <= 10)]")
@@ -81,22 +81,24 @@ def test_parts_shares_quantiles_and_equal_complexity(dsd):
     )  # fmt: skip
 
     options = ("--normalize", "acts", "--bins", "4")
-    out = dsd("edf", "any", "reg", *options, "--plot", "n.svg", "--band", "simultaneous")
+    out = here("edf", "any", "reg", *options, "--plot", "n.svg", "--band", "simultaneous")
     assert "equal weight of 4 bins of acts" in out
-    assert "lie outside the range of acts that all populations share" in dsd.stderr
-    flat = pd.read_csv(io.StringIO(dsd("edf", "any", "reg", *options, "--csv")))
+    assert "lie outside the range of acts that all populations share" in here.stderr
+    flat = pd.read_csv(io.StringIO(here("edf", "any", "reg", *options, "--csv")))
     assert (flat.mean_interval_low < flat["mean"]).all()
-    assert "--bins" in dsd.fails("edf", "any", "reg", "--normalize", "acts", "--bins", "90", code=1)
-    assert "between 0 and 1" in dsd.fails("edf", "any", "--quantiles", "2", code=2)
-    assert "numbers between commas" in dsd.fails("edf", "any", "--below", "low", code=2)
-    assert "same for all" in dsd.fails("edf", "any", "--split", "stages", code=2)
-    assert "Did you mean" in dsd.fails("edf", "any", "--split", "flop", code=2)
-    pair = json.loads(dsd("compare", "any", "reg", "--quantiles", "0.1", "--json"))["comparisons"]
+    assert "--bins" in here.fails(
+        "edf", "any", "reg", "--normalize", "acts", "--bins", "90", code=1
+    )
+    assert "between 0 and 1" in here.fails("edf", "any", "--quantiles", "2", code=2)
+    assert "numbers between commas" in here.fails("edf", "any", "--below", "low", code=2)
+    assert "same for all" in here.fails("edf", "any", "--split", "stages", code=2)
+    assert "Did you mean" in here.fails("edf", "any", "--split", "flop", code=2)
+    pair = json.loads(here("compare", "any", "reg", "--quantiles", "0.1", "--json"))["comparisons"]
     low, high = pair[0]["quantile_differences"][0]["interval"]
     assert 0 < low < pair[0]["quantile_differences"][0]["value"] < high
-    assert "\nreg," in dsd("search-efficiency", "any", "reg", "--csv")
+    assert "\nreg," in here("search-efficiency", "any", "reg", "--csv")
     closed, drawn = (
-        json.loads(dsd("best", "any", "d", *more, "--json"))["columns"][0]
+        json.loads(here("best", "any", "d", *more, "--json"))["columns"][0]
         for more in ((), ("--resample", "20000"))
     )
     assert (closed["low"], closed["best"], closed["high"]) == (

@@ -10,35 +10,35 @@ import pytest
 from dsd.store.papers import SCATTER
 
 
-def test_the_papers_scatter_is_imported_compared_and_exported(dsd):
-    assert "497 networks" in dsd("import", "csv", str(SCATTER))
-    assert "here already" in dsd("import", "csv", str(SCATTER))
-    row = next(line for line in dsd("edf", SCATTER.stem).splitlines() if SCATTER.stem in line)
+def test_the_papers_scatter_is_imported_compared_and_exported(here):
+    assert "497 networks" in here("import", "csv", str(SCATTER))
+    assert "here already" in here("import", "csv", str(SCATTER))
+    row = next(line for line in here("edf", SCATTER.stem).splitlines() if SCATTER.stem in line)
     assert row.split()[1] == "497"
     assert row.split()[2] == "39.0"
     assert " 49.0 [" in row
-    some = json.loads(dsd("edf", SCATTER.stem, "--where", "depth <= 20", "--json"))
+    some = json.loads(here("edf", SCATTER.stem, "--where", "depth <= 20", "--json"))
     table = pd.read_csv(SCATTER)
     assert some["populations"][0]["n"] == (table.depth <= 20).sum()
-    dsd("export", SCATTER.stem, "-o", "out.csv")
-    assert "--force" in dsd.fails("export", SCATTER.stem, "-o", "out.csv", code=2)
-    back = pd.read_csv(dsd.folder / "out.csv")
+    here("export", SCATTER.stem, "-o", "out.csv")
+    assert "--force" in here.fails("export", SCATTER.stem, "-o", "out.csv", code=2)
+    back = pd.read_csv(here.folder / "out.csv")
     assert back[["depth", "w4", "error_last"]].to_numpy().tolist() == table.to_numpy().tolist()
-    dsd("import", "csv", "out.csv", "--name", "back")
-    same = json.loads(dsd("edf", "back", SCATTER.stem, "--json"))
+    here("import", "csv", "out.csv", "--name", "back")
+    same = json.loads(here("edf", "back", SCATTER.stem, "--json"))
     assert same["comparisons"][0]["ks"] == 0
 
 
-def test_conditions_that_differ_are_not_compared(dsd):
-    (dsd.folder / "mine.csv").write_text("error\n40\n41\n42\n")
-    dsd("import", "csv", "mine.csv")
-    assert "--across-regimes" in dsd.fails("edf", "mine", "paper/regnetx", code=1)
-    found = json.loads(dsd("edf", "mine", "paper/regnetx", "--across-regimes", "--json"))
+def test_conditions_that_differ_are_not_compared(here):
+    (here.folder / "mine.csv").write_text("error\n40\n41\n42\n")
+    here("import", "csv", "mine.csv")
+    assert "--across-regimes" in here.fails("edf", "mine", "paper/regnetx", code=1)
+    found = json.loads(here("edf", "mine", "paper/regnetx", "--across-regimes", "--json"))
     assert [one["n"] for one in found["populations"]] == [3, 206]
     assert found["comparisons"] == []
-    (dsd.folder / "bad.csv").write_text("error\n40\nhello\n")
-    assert "line 3" in dsd.fails("import", "csv", "bad.csv", code=2)
-    assert "line 3" in dsd("import", "csv", "bad.csv", "--skip-bad")
+    (here.folder / "bad.csv").write_text("error\n40\nhello\n")
+    assert "line 3" in here.fails("import", "csv", "bad.csv", code=2)
+    assert "line 3" in here("import", "csv", "bad.csv", "--skip-bad")
 
 
 def test_a_trained_population_is_exported_with_its_curves(tiny):
@@ -56,7 +56,7 @@ def test_a_trained_population_is_exported_with_its_curves(tiny):
     assert (kept["n"], kept["size"], kept["unfinished"]) == (2, 2, 0)
 
 
-def test_parquet_keeps_the_types(dsd):
+def test_parquet_keeps_the_types(here):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    dsd("export", "paper/anynetx_a", "-o", "a.parquet")
-    assert pd.read_parquet(dsd.folder / "a.parquet")["depth"].tolist()[:2] == [20, 13]
+    here("export", "paper/anynetx_a", "-o", "a.parquet")
+    assert pd.read_parquet(here.folder / "a.parquet")["depth"].tolist()[:2] == [20, 13]

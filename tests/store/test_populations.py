@@ -117,7 +117,8 @@ def test_references_find_populations_or_say_what_there_is(store: Store, draw: An
     assert names("wide@longer") == names("wide", "longer") == [("wide@longer#0", 3)]
     assert len(names("wide", None)) == 3
     for reference, said in {
-        "wyde": r"of wyde. Did you mean 'wide'\? `dsd sample wyde --n 500 --regime fashion` makes",
+        "wyde": r"of wyde. Did you mean 'wide'\?$",
+        "regnetx": r"of regnetx. .*wide. `dsd sample regnetx --n 500 --regime fashion` makes",
         "wide@cifar10": r"no population wide@cifar10; there is wide@fashion, wide@longer. `dsd ",
         "wide#3": r"no population wide@fashion#3; its seeds: 0, 7. `dsd sample wide .*--seed 3`",
     }.items():
