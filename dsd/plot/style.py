@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ DASHES: tuple[Any, ...] = (
     (0, (1.8, 1.8)),
     (0, (9, 1.8)),
 )
+
+# For letters that DejaVu lacks, as of names in Chinese or Japanese: what a machine has of these.
+OTHERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans",
+          "Microsoft YaHei", "Droid Sans Fallback")  # fmt: skip
 
 SETTINGS: Any = {
     "font.family": "sans-serif",
@@ -99,7 +104,12 @@ def look(index: int) -> Look:
 @contextmanager
 def styled() -> Iterator[None]:
     """This style inside, the caller's own matplotlib settings untouched after."""
-    with matplotlib.rc_context():
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
+        matplotlib.rcParams["font.family"] = ["sans-serif", *(x for x in OTHERS if x in there)]
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box says it, in the figure
         yield

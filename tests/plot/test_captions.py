@@ -80,3 +80,9 @@ def test_many_panels_take_rows_and_large_values_no_power_of_ten() -> None:
 )  # fmt: skip
 def test_short_numbers(value: float, text: str) -> None:
     assert short(value, 4) == text
+
+
+def test_a_letter_without_a_font_warns_no_one(recwarn: pytest.WarningsRecorder) -> None:
+    plot_edfs({"\u7f51\u7edc": ERRORS})
+    plot_search({"\u7f51\u7edc": search_curve(ERRORS)})
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
