@@ -75,11 +75,11 @@ def test_a_worker_without_its_images_says_where_it_looked(dsd):
     assert dsd.states() == {"anynetx_c": {"queued": 5}}
 
 
-def test_edf_with_nothing_trained_says_what_to_run(dsd):
-    assert "dsd sample" in dsd.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
-    dsd("sample", "anynetx_d", "--n", "5")
-    dsd("sample", "anynetx_e", "--n", "5")
-    assert "dsd worker" in dsd.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
+def test_edf_with_nothing_trained_says_what_to_run(here):
+    assert "dsd sample" in here.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
+    here("sample", "anynetx_d", "--n", "5")
+    here("sample", "anynetx_e", "--n", "5")
+    assert "dsd worker" in here.fails("edf", "anynetx_d", "anynetx_e", "--plot", code=1)
 
 
 WRONG = [
@@ -101,9 +101,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "part"), WRONG, ids=lambda x: str(x)[:40])
-def test_wrong_input_ends_in_one_clear_line(dsd, arguments, code, part):
-    assert part in dsd.fails(*arguments, code=code)
-    assert dsd.stderr.count("\n") == 1, dsd.stderr
+def test_wrong_input_ends_in_one_clear_line(here, arguments, code, part):
+    assert part in here.fails(*arguments, code=code)
+    assert here.stderr.count("\n") == 1, here.stderr
 
 
 def test_an_unforeseen_error_shows_its_trace_only_with_debug(dsd):
@@ -242,19 +242,19 @@ def test_the_readme_has_the_three_lines():
         assert line in readme_commands()
 
 
-def test_a_published_network_prints_its_exact_cost(dsd):
-    found = json.loads(dsd("net", "regnetx-400mf", "--json"))
+def test_a_published_network_prints_its_exact_cost(here):
+    found = json.loads(here("net", "regnetx-400mf", "--json"))
     same = json.loads(
-        dsd("net", "regnet", "--d", "22", "--w0", "24", "--wa", "24.48", "--wm", "2.54",
+        here("net", "regnet", "--d", "22", "--w0", "24", "--wa", "24.48", "--wm", "2.54",
             "--g", "16", "--json")
     )  # fmt: skip
     assert (found["flops"], found["params"], found["acts"]) == (397678568, 5157512, 3143272)
     assert {**found, "name": ""} == {**same, "name": ""}
-    small = json.loads(dsd("net", "regnetx-400mf", "--resolution", "33", "--json"))
+    small = json.loads(here("net", "regnetx-400mf", "--resolution", "33", "--json"))
     assert small["params"] == found["params"]
     assert small["flops"] < found["flops"]
-    assert "net-regnetx-400mf.png" in dsd("net", "regnetx-400mf", "--plot")
-    assert (dsd.folder / "net-regnetx-400mf.png").stat().st_size > 5000
+    assert "net-regnetx-400mf.png" in here("net", "regnetx-400mf", "--plot")
+    assert (here.folder / "net-regnetx-400mf.png").stat().st_size > 5000
 
 
 NETS = [
@@ -271,8 +271,8 @@ NETS = [
 
 
 @pytest.mark.parametrize(("arguments", "part"), NETS, ids=lambda x: str(x)[:40])
-def test_a_network_that_cannot_be_is_refused(dsd, arguments, part):
-    assert part in dsd.fails("net", *arguments, code=2)
+def test_a_network_that_cannot_be_is_refused(here, arguments, part):
+    assert part in here.fails("net", *arguments, code=2)
 
 
 def test_a_space_is_counted_in_its_band(dsd):
