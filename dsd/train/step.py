@@ -54,6 +54,8 @@ class Step:
     ) -> Step:  # fmt: skip
         """The model on its device, in its memory format, and its optimiser."""
         model = ranks.normed(model).to(device).to(memory_format=FORMATS[memory_format])
+        if compiled:
+            torch.compiler.reset()  # of one code it compiles a few networks only, then no more
         rate = torch.tensor(regime.train.lr, device=device) if device.type == "cuda" else None
         return cls(
             model, ranks.joined(torch.compile(model, dynamic=False) if compiled else model),
