@@ -125,10 +125,10 @@ class Pool:
         to return any, and may report the error once more.
         """
         self.failed = True
-        _BROKEN.append(graph)  # torch may go on asking it
         recording.cache_clear()
         with contextlib.suppress(RuntimeError):  # where it did end, as after a lack of memory
             _no_longer_taken(device.index or 0, self.name)
+            _BROKEN.append(graph)  # torch may go on asking it; it holds no memory
         for _ in range(2):
             with contextlib.suppress(RuntimeError):
                 torch.zeros(1, device=device)
