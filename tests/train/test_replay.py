@@ -322,3 +322,14 @@ def test_a_checkpoint_goes_on_under_graphs(gpu, tmp_path):
     again = list(rest.epochs(kept.epochs))
     assert again[-1].train_loss == pytest.approx(whole[-1].train_loss, rel=0.05)
     assert again[-1].lr == whole[-1].lr
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_on_a_gpu(gpu):
+    short = {"epochs": 2, "lr": 0.01}
+    plain, *_ = epochs_and_weights(gpu, How(memory_format="contiguous"), train=short)
+    how = How(compiled=True, memory_format="contiguous")
+    compiled, _, chosen, said = epochs_and_weights(gpu, how, train=short)
+    assert [e[0] for e in plain] == pytest.approx([e[0] for e in compiled], rel=0.02)
+    assert chosen["graphs"] == "yes", said
