@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dsd.net.build import build
+from dsd.train.counters import counting
 from dsd.train.data import Dataset
 from dsd.train.how import FORMATS, MEASURED, PROBED, How
 from dsd.train.loop import Session
@@ -114,6 +115,28 @@ def test_where_one_recording_failed_all_of_the_network_is_done_plainly():
             one(torch.zeros(size, 1), torch.zeros(size))
         assert not one.recorded
     assert calls == [4, 4, 4, 4, 3] * 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_counters_advanced_at_once_are_those_of_each_batch_norm(name):
+    """What a step on a GPU does with them changes nothing else, to the bit."""
+    found, regime = [], make_regime()
+    images, labels = random_images(16).pixels, torch.arange(16) % 10
+    for at_once in (False, True):
+        torch.manual_seed(1)
+        step = Step.of(build(small_arch(depth=2)), regime, CPU, name)
+        assert not step.norms, "on the CPU they cost nothing"
+        step = dataclasses.replace(step, norms=counting(step.model) if at_once else ())
+        step.model.train()
+        step.generator.manual_seed(0)
+        for _ in range(3):
+            step.train(images, labels)
+        found.append(step.model.state_dict())
+    plain, ours = found
+    assert plain.keys() == ours.keys()
+    assert all(torch.equal(value, ours[key]) for key, value in plain.items())
+    counters = [value for key, value in ours.items() if key.endswith("num_batches_tracked")]
+    assert [*map(int, counters)] == [3] * len(counting(step.model))
 
 
 @pytest.mark.slow
