@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 CONTROL = "nvidia-cuda-mps-control"
 FOLDERS = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
+DEFAULT = "/tmp/nvidia-mps"  # the first of them, where a daemon and its clients are told of none
 PATIENCE_S = 60.0  # for one answer of the daemon, or for a process to use the GPU through it
 QUIT_S = 3.0  # for its end: it waits for this process, too, whose memory was on the GPU
 TRIAL = "import torch; torch.ones(1, device='cuda').sum().item()"
@@ -34,7 +35,13 @@ def mps(wanted: bool = True) -> Iterator[str]:
     elif shutil.which(CONTROL) is None:
         yield f"by time slices ({CONTROL} is not on PATH)"
     elif _asked("get_server_list", dict(os.environ)):
-        yield "through MPS (a daemon runs already)"
+        known = os.environ.get(FOLDERS[0])
+        os.environ[FOLDERS[0]] = known or DEFAULT  # by this a worker knows whose errors reach it
+        try:
+            yield "through MPS (a daemon runs already)"
+        finally:
+            if known is None:
+                del os.environ[FOLDERS[0]]
     else:
         place = tempfile.TemporaryDirectory(prefix="dsd-mps-", ignore_cleanup_errors=True)
         with place as folder, _daemon(folder) as told:

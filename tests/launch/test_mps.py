@@ -79,6 +79,8 @@ def test_one_that_runs_is_used_and_left_running(told, tmp_path):
     (tmp_path / "running").touch()
     with mps() as how:
         assert "a daemon runs already" in how
+        assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/tmp/nvidia-mps", "its default"
+    assert not set(FOLDERS) & set(os.environ)
     assert told.read_text() == "get_server_list\n"
 
 
