@@ -31,7 +31,8 @@ from dsd.space.networks import published_network, under
 from dsd.space.sample import sample
 from dsd.space.spec import load_space
 from dsd.train.data import Dataset, load
-from dsd.train.loop import Session
+from dsd.train.how import How
+from dsd.train.loop import AS_USUAL, Session
 
 Blocks = Iterator[float]  # images a second, block by block
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -80,6 +81,10 @@ def compare(question: Question, folder: Path, device: torch.device, deadline: fl
     for name, values in ratios.items():
         say(row(f"{name}, {len(values)} networks", values, "times", 2))
         say(f"  {'':<46}{'geometric mean':>22}{statistics.geometric_mean(values):>11.2f}  times")
+    if device.type == "cuda":
+        say("with torch.compile, whose time is in no figure here:")
+        sides = compiled(archs[question.network], regime, data, device, question.repeats)
+        tell(question.network, archs[question.network], question, sides, bandwidth)
 
 
 def networks(question: Question, regime: Regime) -> dict[str, Arch]:
@@ -117,8 +122,27 @@ def measured(
         for precision, (layout, form) in itertools.product(BYTES, FORMATS.items())
     }
     for precision in BYTES:
-        theirs = replace(regime, train=replace(regime.train, precision=precision))
-        sides[f"dsd {precision}"] = partial(with_dsd, arch, theirs, data, device)
+        sides[f"dsd {precision}"] = partial(with_dsd, arch, regime, precision, data, device)
+    return in_turns(sides, device, repeats)
+
+
+def compiled(
+    arch: Arch, regime: Regime, data: Dataset, device: torch.device, repeats: int
+) -> dict[str, list[float]]:
+    """Images a second of dsd with and without torch.compile, as `measured`."""
+    sides: dict[str, Callable[[], Blocks]] = {
+        f"dsd bf16{' compiled' * on}": partial(
+            with_dsd, arch, regime, "bf16", data, device, How(compiled=on)
+        )
+        for on in (False, True)
+    }
+    return in_turns(sides, device, repeats)
+
+
+def in_turns(
+    sides: dict[str, Callable[[], Blocks]], device: torch.device, repeats: int
+) -> dict[str, list[float]]:
+    """A figure a repeat of every side, after a first block that does not count."""
     running = {name: start() for name, start in sides.items()}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
@@ -126,7 +150,8 @@ def measured(
             try:
                 speed = next(running[name])
             except (RuntimeError, DsdError) as error:
-                say(f"    {name}: not measured: {str(error).splitlines()[0]}")
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+                say(f"    {name}: not measured: {why}")
                 del running[name], found[name]
                 continue
             if turn:
@@ -160,12 +185,16 @@ def plain(
         yield feed.steps * regime.train.batch / seconds
 
 
-def with_dsd(arch: Arch, regime: Regime, data: Dataset, device: torch.device) -> Blocks:
+def with_dsd(
+    arch: Arch, regime: Regime, precision: str, data: Dataset, device: torch.device,
+    how: How = AS_USUAL,
+) -> Blocks:  # fmt: skip
     """dsd's own training, epoch by epoch; its rate is that of the training pass.
 
     Checked by a clock of our own: images cannot have come faster than the whole epoch took.
     """
-    session = Session.start(build(arch), regime, data, device, 0, lambda: False)
+    theirs = replace(regime, train=replace(regime.train, precision=precision))
+    session = Session.start(build(arch), theirs, data, device, 0, lambda: False, how)
     begin = time.perf_counter()
     for epoch in session.epochs():
         wait(device)
@@ -187,6 +216,7 @@ def compared(sides: dict[str, list[float]]) -> dict[str, list[float]]:
         "dsd bf16 against plain fp32 NCHW": ("dsd bf16", "plain fp32 NCHW"),
         "dsd bf16 against the better plain bf16": ("dsd bf16", best),
         "dsd fp32 against plain fp32 NCHW": ("dsd fp32", "plain fp32 NCHW"),
+        "dsd bf16 compiled against dsd bf16": ("dsd bf16 compiled", "dsd bf16"),
     }
     return {
         name: [a / b for a, b in zip(sides[mine], sides[other], strict=True)]

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 
 CONTROL = "nvidia-cuda-mps-control"
 FOLDERS = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
+DEFAULT = "/tmp/nvidia-mps"  # the first of them, where a daemon and its clients are told of none
 PATIENCE_S = 60.0  # for one answer of the daemon, or for a process to use the GPU through it
+QUIT_S = 3.0  # for its end: it waits for this process, too, whose memory was on the GPU
 TRIAL = "import torch; torch.ones(1, device='cuda').sum().item()"
 
 
@@ -33,9 +35,16 @@ def mps(wanted: bool = True) -> Iterator[str]:
     elif shutil.which(CONTROL) is None:
         yield f"by time slices ({CONTROL} is not on PATH)"
     elif _asked("get_server_list", dict(os.environ)):
-        yield "through MPS (a daemon runs already)"
+        known = os.environ.get(FOLDERS[0])
+        os.environ[FOLDERS[0]] = known or DEFAULT  # by this a worker knows whose errors reach it
+        try:
+            yield "through MPS (a daemon runs already)"
+        finally:
+            if known is None:
+                del os.environ[FOLDERS[0]]
     else:
-        with tempfile.TemporaryDirectory(prefix="dsd-mps-") as folder, _daemon(folder) as told:
+        place = tempfile.TemporaryDirectory(prefix="dsd-mps-", ignore_cleanup_errors=True)
+        with place as folder, _daemon(folder) as told:
             yield told
 
 
@@ -57,8 +66,8 @@ def _daemon(folder: str) -> Iterator[str]:
 
 
 def _end(environment: dict[str, str], known: dict[str, str | None]) -> None:
-    """End the daemon; this process's environment is as it was."""
-    _asked("quit", environment)
+    """Tell the daemon to end as soon as nobody uses it; this process's environment is as it was."""
+    _ran([CONTROL], environment, "quit", QUIT_S)
     for key, value in known.items():
         os.environ.pop(key, None)
         if value is not None:
@@ -69,12 +78,14 @@ def _asked(question: str, environment: dict[str, str]) -> bool:
     return _ran([CONTROL], environment, question)
 
 
-def _ran(command: list[str], environment: dict[str, str], said: str = "") -> bool:
+def _ran(
+    command: list[str], environment: dict[str, str], said: str = "", patience_s: float = PATIENCE_S
+) -> bool:
     """Whether a command ends in time, and well."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         # Files, not pipes: a daemon keeps what it inherits open, and its starter would wait.
         done = subprocess.run(
-            command, env=environment, input=f"{said}\n", text=True, timeout=PATIENCE_S,
+            command, env=environment, input=f"{said}\n", text=True, timeout=patience_s,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return done.returncode == 0

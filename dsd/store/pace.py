@@ -42,7 +42,8 @@ class Pace:
 class AtWork:
     """A worker with a run: which device and regime, seconds since the claim and speed.
 
-    `expected` are the run's seconds by its own epochs so far, None before the first.
+    By the run's own epochs so far, None before the first: `expected` are its seconds in all, `left`
+    those from now.
     """
 
     device: str
@@ -50,6 +51,7 @@ class AtWork:
     spent: float
     images_per_s: float | None
     expected: float | None
+    left: float | None
 
 
 def pace(store: Store, populations: Sequence[int | PopulationRow] | None = None) -> Pace:
@@ -110,8 +112,9 @@ def _eta(queued: dict[int, int], crew: Sequence[AtWork], history: Times) -> floa
     longest = 0.0
     for one in crew:
         seconds = history.seconds(one, one.regime)
-        left[one.regime] += max(0.0, 1 - one.spent / seconds) if seconds else 1.0
-        longest = max(longest, (seconds or 0.0) - one.spent)
+        own = one.left if one.left is not None else max(0.0, (seconds or 0.0) - one.spent)
+        left[one.regime] += own / seconds if seconds else 1.0
+        longest = max(longest, own)
     total = 0.0
     for regime, networks in left.items():
         rates = [1 / s for one in crew if (s := history.seconds(one, regime))]
@@ -142,22 +145,32 @@ def _counts(wanted: Sequence[int] | None) -> Any:
 
 
 def _at_work(connection: Connection, wanted: Sequence[int] | None) -> list[AtWork]:
-    own = (Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
-    mean = select(func.avg(Epoch.seconds)).where(*own).correlate(Run).scalar_subquery()
+    def of_epochs(value: Any) -> Any:
+        own = select(value).where(Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
+        return own.correlate(Run).scalar_subquery()
+
     rows = select(
         Worker.device, Run.regime_id, (now() - Run.started).label("spent"), Worker.images_per_s,
-        mean.label("epoch_s"), StoredRegime.name, StoredRegime.text,
+        of_epochs(func.avg(Epoch.seconds)).label("epoch_s"),
+        of_epochs(func.max(Epoch.epoch)).label("epoch"),
+        (now() - of_epochs(func.max(Epoch.recorded))).label("since"),
+        StoredRegime.name, StoredRegime.text,
     )  # fmt: skip
     rows = rows.join_from(Run, Worker, Run.owner == Worker.owner).join(StoredRegime)
     rows = rows.where(Run.state == "running", Run.lease_until >= now())
     if wanted is not None:
         ours = select(Member.ordinal).join_from(Member, Population).where(MEMBER_RUN)
         rows = rows.where(ours.where(Population.id.in_(wanted)).correlate(Run).exists())
-    return [
-        AtWork(row.device, row.regime_id, row.spent, row.images_per_s,
-               row.epoch_s * epochs_of(row.text, row.name) if row.epoch_s else None)
-        for row in connection.execute(rows)
-    ]  # fmt: skip
+    return [_at_work_of(row) for row in connection.execute(rows)]
+
+
+def _at_work_of(row: Any) -> AtWork:
+    expected = left = None
+    if row.epoch_s:
+        epochs = epochs_of(row.text, row.name)
+        expected = row.epoch_s * epochs
+        left = max(0.0, row.epoch_s * (epochs - row.epoch) - row.since)
+    return AtWork(row.device, row.regime_id, row.spent, row.images_per_s, expected, left)
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import re
@@ -70,8 +71,9 @@ def gpu_numbers(given: str, there: int, distinct: bool = False) -> list[int]:
 def prepare(device: torch.device, deterministic: bool = False) -> None:
     """Settle what the process needs to train on the device.
 
-    On CUDA cuDNN measures which of its kernels are the fastest, unless only those are to be used
-    that give the same bits every time (which raise where there is none).
+    On CUDA cuDNN measures which of its kernels are the fastest (a network may settle it anew),
+    unless only those are to be used that give the same bits every time (which raise where there is
+    none).
 
     On the CPU one thread a process: several such processes fill the cores, while threads of one
     process wait for each other as soon as anything else runs. torch imports what an optimiser needs
@@ -83,10 +85,19 @@ def prepare(device: torch.device, deterministic: bool = False) -> None:
         keep_freed_memory()
     elif device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = not deterministic
+        measure_kernels(device, not deterministic)
+        gc.freeze()  # torch up to 2.8 collects garbage before each recording: 0.2 s without this
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # A kernel for each new tensor, and no other result.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def measure_kernels(device: torch.device, measured: bool) -> None:
+    """Whether cuDNN times its kernels on each new shape, from now on, or goes by its rules."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = measured
 
 
 def device_name(device: torch.device) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+# Steps of training from which on it pays to try both memory formats on a GPU (40 steps and two
+# recordings), and to have cuDNN time its kernels for each new shape (seconds a network): reasoned,
+# not measured.
+PROBED, MEASURED = 1_000, 10_000
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -23,11 +28,17 @@ class How:
     deterministic: bool = False
     memory_format: str = ""
 
-    def choice(self, device: torch.device) -> str:
-        """The memory format where it needs no probe, else ""."""
-        if self.memory_format or (device.type == "cuda" and not self.deterministic):
+    def choice(self, device: torch.device, steps: float = math.inf) -> str:
+        """The memory format where it needs no probe, or so few steps are not worth one, else ""."""
+        if self.memory_format:
             return self.memory_format
+        if device.type == "cuda" and not self.deterministic and steps >= PROBED:
+            return ""
         return "channels_last" if device.type == "cpu" else "contiguous"
+
+    def measures(self, steps: float) -> bool:
+        """Whether cuDNN shall choose its kernels by the clock, for so many steps of training."""
+        return not self.deterministic and steps >= MEASURED
 
     def asked(self) -> dict[str, str]:
         """What of it is not as usual, for a run's provenance."""

@@ -15,7 +15,7 @@ from dsd.errors import DsdError
 from dsd.regime import Regime
 from dsd.train.data import Dataset
 from dsd.train.ddp import ALONE, Ranks
-from dsd.train.device import peak_memory
+from dsd.train.device import measure_kernels, peak_memory
 from dsd.train.evaluate import OnBatch, PreciseBN, Tally, evaluate
 from dsd.train.how import How
 from dsd.train.probe import fastest
@@ -99,8 +99,11 @@ class Session:
         `say` is told where something could not be done the fast way. With several `ranks` the
         others are at the same with a twin of the model, each on its share of every batch.
         """
-        batch = min(regime.train.batch, len(dataset.train)) // ranks.count
-        chosen = how.choice(device) or fastest(model, regime, device, batch, how, say)
+        batch = min(regime.train.batch, len(dataset.train))
+        steps = regime.train.epochs * (len(dataset.train) // batch)
+        batch //= ranks.count
+        measure_kernels(device, how.measures(steps))
+        chosen = how.choice(device, steps) or fastest(model, regime, device, batch, how, say)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         augments = not dataset.train.augmented
@@ -138,8 +141,9 @@ class Session:
         """How it is trained on this device, for its run's provenance."""
         known = {"memory_format": self.step.memory_format}
         if self.step.device.type == "cuda":
-            recorded = isinstance(self.on_training, Replayed) and self.on_training.graph is not None
-            known["graphs"] = "yes" if recorded else "no"
+            replayed = isinstance(self.on_training, Replayed) and self.on_training.recorded
+            known["graphs"] = "yes" if replayed else "no"
+            known["kernels"] = "measured" if torch.backends.cudnn.benchmark else "by rule"
         return known
 
     def epochs(self, done: Sequence[Epoch] = ()) -> Iterator[Epoch]:

@@ -60,10 +60,16 @@ class Mapped:
     def _gathered(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels and their rows, on the device."""
         if self.pixels.device == self.device:
-            here = (rows.to(self.device) for rows in order)
-            return ((self.pixels[rows], rows) for rows in here)
+            return ((self.pixels[rows], rows) for rows in self._placed(order))
         streamed = ahead(order, partial(gathered, self.pixels, pin=self.device.type == "cuda"))
         return on_device(streamed, self.device)
+
+    def _placed(self, order: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The rows on the device, in one copy: one for each batch would wait for the device."""
+        if self.device.type != "cuda" or not order:
+            return order
+        whole = torch.cat([*order]).pin_memory().to(self.device, non_blocking=True)
+        return whole.split([len(rows) for rows in order])
 
 
 def ahead(

@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+OUT_OF_MEMORY = (
+    "can't allocate memory", "not enough memory", "out of memory",
+    "STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED",  # cuBLAS's and cuDNN's words
+)  # fmt: skip
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 

@@ -6,7 +6,9 @@ Python, most of a GPU's time goes by between them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -22,8 +24,9 @@ class Replayed:
 
     Called with the same shapes again and again it is recorded after WARM_UP plain calls, which
     count like any others, and replayed from then on, on CUDA only. Other shapes, such as a last
-    short batch, are done plainly; so is everything where recording fails, which `say` is told once.
-    What it draws must come from `generator`, which may be seeded anew between calls.
+    short batch, are done plainly; so is all that shares the `pool` where recording fails, which
+    `say` is told once. What it draws must come from `generator`, which may be seeded anew between
+    calls.
     """
 
     def __init__(
@@ -40,9 +43,14 @@ class Replayed:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.plain = device.type != "cuda"
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it is replayed by now."""
+        return self.graph is not None and not self.pool.failed
+
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """Do it to one batch."""
-        if self.plain or not self._of_one_shape(images, labels):
+        if self.plain or self.pool.failed or not self._of_one_shape(images, labels):
             self.on_batch(images, labels)
         elif self.calls < WARM_UP:
             self.calls += 1
@@ -64,7 +72,7 @@ class Replayed:
 
     def _beside(self, images: Tensor, labels: Tensor) -> None:
         """Plainly, on the stream that is to be recorded: what it caches belongs to that stream."""
-        stream, now = self.pool.stream(self.device), torch.cuda.current_stream(self.device)
+        stream, now = recording(self.device), torch.cuda.current_stream(self.device)
         stream.wait_stream(now)
         with torch.cuda.stream(stream):
             self.on_batch(images, labels)
@@ -76,36 +84,76 @@ class Replayed:
         Other threads, which pin memory for the next batches, may go on meanwhile.
         """
         before = None if self.generator is None else self.generator.get_state()
+        now = torch.cuda.current_stream(self.device)
+        graph = torch.cuda.CUDAGraph()
         try:
-            graph = torch.cuda.CUDAGraph()
             if self.generator is not None:
                 graph.register_generator_state(self.generator)
             with torch.cuda.graph(
-                graph, pool=self.pool.handle, stream=self.pool.stream(self.device),
+                graph, pool=self.pool.name, stream=recording(self.device),
                 capture_error_mode="thread_local",
             ):  # fmt: skip
                 self.on_batch(*self.inputs)
         except RuntimeError as error:
-            self.plain = True
             first = (str(error).splitlines() or [type(error).__name__])[0]
             self.say(f"No CUDA graph, kernels are started one by one: {first}")
-            torch.cuda.synchronize(self.device)
+            torch.cuda.set_stream(now)  # torch leaves the recorded one in its place
+            self.pool.give_up(graph, self.device)
             if self.generator is not None and before is not None:
-                self.generator.set_state(before)
+                _taken_out(self.generator, before)
             return False
-        self.graph, self.pool.handle = graph, graph.pool()
+        self.graph = graph
         return True
 
 
 class Pool:
-    """The stream and the memory that a network's graphs share: they are never at work together."""
+    """The memory that a network's graphs share: they are never at work together."""
 
     def __init__(self) -> None:
-        self.handle: Any = None  # torch's name of the memory
-        self._stream: torch.cuda.Stream | None = None
+        self.failed = False  # what was to be recorded could not be: all goes plainly
 
-    def stream(self, device: torch.device) -> torch.cuda.Stream:
-        """The stream that is recorded."""
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(device)
-        return self._stream
+    @cached_property
+    def name(self) -> Any:
+        """torch's name of it."""
+        return torch.cuda.graph_pool_handle()
+
+    def give_up(self, graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
+        """Leave the state in which a broken recording leaves the process.
+
+        What waits for the device while it is recorded makes CUDA void the recording, and torch,
+        which then cannot end it in good order (2.6 to 2.14), goes on taking memory for it, refuses
+        to return any, and may report the error once more.
+        """
+        self.failed = True
+        recording.cache_clear()
+        with contextlib.suppress(RuntimeError):  # where it did end, as after a lack of memory
+            _no_longer_taken(device.index or 0, self.name)
+            _BROKEN.append(graph)  # torch may go on asking it; it holds no memory
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                torch.zeros(1, device=device)
+        torch.cuda.synchronize(device)
+
+
+_BROKEN: list[torch.cuda.CUDAGraph] = []
+
+
+@cache
+def recording(device: torch.device) -> torch.cuda.Stream:
+    """The one stream that is recorded on a GPU: torch and cuBLAS keep memory for every stream."""
+    return torch.cuda.Stream(device)
+
+
+def _no_longer_taken(index: int, pool: Any) -> None:
+    """Have torch's allocator serve all from its usual memory. Raises RuntimeError where it does."""
+    names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")  # torch 2.8, 2.6
+    end = next((getattr(torch._C, name) for name in names if hasattr(torch._C, name)), None)
+    if end is not None:
+        end(index, pool)
+        torch._C._cuda_releasePool(index, pool)
+
+
+def _taken_out(generator: torch.Generator, state: Tensor) -> None:
+    """Have a generator draw on from a state, whatever recording it was in."""
+    generator.graphsafe_set_state(torch.Generator(generator.device))
+    generator.set_state(state)

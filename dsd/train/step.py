@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dsd.regime import Regime
 from dsd.train.augment import Normalization, augmented
 from dsd.train.average import Average
+from dsd.train.counters import counted_at_once, counting
 from dsd.train.ddp import ALONE, Ranks
 from dsd.train.evaluate import Tally
 from dsd.train.how import FORMATS
@@ -41,6 +42,7 @@ class Step:
     tally: Tally
     rate: Tensor | None
     share: Share = WHOLE  # of each training batch
+    norms: Sequence[nn.BatchNorm2d] = ()  # whose counters of batches are advanced at once
 
     @property
     def tested(self) -> nn.Module:
@@ -54,18 +56,21 @@ class Step:
     ) -> Step:  # fmt: skip
         """The model on its device, in its memory format, and its optimiser."""
         model = ranks.normed(model).to(device).to(memory_format=FORMATS[memory_format])
+        if compiled:
+            torch.compiler.reset()  # of one code it compiles a few networks only, then no more
         rate = torch.tensor(regime.train.lr, device=device) if device.type == "cuda" else None
         return cls(
             model, ranks.joined(torch.compile(model, dynamic=False) if compiled else model),
             Average.of(model, regime.train.ema), regime, device,
             memory_format, augments, sgd(model, regime, rate),
             Normalization.of(regime.augment, device), torch.Generator(device),
-            Tally.on(device), rate, ranks.share,
+            Tally.on(device), rate, ranks.share, counting(model) if rate is not None else (),
         )  # fmt: skip
 
     def train(self, images: Tensor, labels: Tensor) -> None:
         """Forward, backward and the optimiser's step on uint8 images, counted in the tally."""
-        logits = self.forward(self.prepared(images))
+        with counted_at_once(self.norms):
+            logits = self.forward(self.prepared(images))
         smoothing = self.regime.train.label_smoothing
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         self.optimizer.zero_grad(set_to_none=True)

@@ -25,6 +25,7 @@ def trial(*words: str) -> str:
     return found.stdout
 
 
+@pytest.mark.slow
 def test_large_part_measures_every_side() -> None:
     out = trial("--part", "large", "--repeats", "1")
     for side in ("plain fp32 NCHW", "plain bf16 channels_last", "dsd bf16", "dsd fp32"):

@@ -20,12 +20,14 @@ TINY = Path(__file__).parent.parent.parent / "regimes" / "fashion.toml"
 
 
 class Shell:
-    """A working folder in which `dsd` runs."""
+    """A working folder in which `dsd` runs: on the CPU, wherever the tests run, or on a `gpu`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gpu: bool = False) -> None:
         self.folder = folder
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DSD_")}
         self.environment["COLUMNS"] = "200"
+        if not gpu:
+            self.environment["CUDA_VISIBLE_DEVICES"] = ""
         self.environment["DSD_WORKER_SLOTS"] = "1"  # stories of several give --slots: cores are few
 
     def popen(self, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:

@@ -44,15 +44,15 @@ def test_a_shared_run_is_said_to_be_shared(dsd):
 
 def test_a_worker_leaves_what_is_paused(tiny):
     tiny.environment["DSD_REGIME"] = "fashion"
-    tiny("sample", "anynetx_a", "--n", "2")
-    tiny("sample", "anynetx_d", "--n", "2")
+    tiny("sample", "anynetx_a", "--n", "1")
+    tiny("sample", "anynetx_d", "--n", "1")
     assert "anynetx_a@fashion#0" in tiny("pause", "anynetx_a")
     said = tiny("worker", "--cpu", "--exit-when-empty")
-    assert "wait in paused populations: 2 (`dsd resume`)" in said
-    assert tiny.states() == {"anynetx_a": {"queued": 2}, "anynetx_d": {"done": 2}}
-    shown = tiny("runs", "3")
+    assert "wait in paused populations: 1 (`dsd resume`)" in said
+    assert tiny.states() == {"anynetx_a": {"queued": 1}, "anynetx_d": {"done": 1}}
+    shown = tiny("runs", "2")
     assert "test error by epoch" in shown
     assert "from torch" in shown
     tiny("resume")
     tiny("worker", "--cpu", "--exit-when-empty")
-    assert tiny.states()["anynetx_a"] == {"done": 2}
+    assert tiny.states()["anynetx_a"] == {"done": 1}

@@ -71,13 +71,13 @@ def test_the_demo_survives_a_killed_worker_and_a_killed_demo(tiny):
 def test_two_spaces_are_trained_compared_and_drawn(tiny):
     tiny.environment["DSD_REGIME"] = "fashion"
     for space in ("anynetx_d", "anynetx_e"):
-        tiny("sample", space, "--n", "3")
+        tiny("sample", space, "--n", "2")
     out = tiny("worker", "--cpu", "--exit-when-empty", "--space", "anynetx_d")
-    assert "3 networks trained" in out
-    assert tiny.states() == {"anynetx_d": {"done": 3}, "anynetx_e": {"queued": 3}}
-    tiny("worker", "--cpu", "--max-runs", "2")
+    assert "2 networks trained" in out
+    assert tiny.states() == {"anynetx_d": {"done": 2}, "anynetx_e": {"queued": 2}}
+    tiny("worker", "--cpu", "--max-runs", "1")
     tiny("edf", "anynetx_d", "anynetx_e")
-    assert "1 of 3 networks of anynetx_e are unfinished" in tiny.stderr
+    assert "1 of 2 networks of anynetx_e are unfinished" in tiny.stderr
     tiny("worker", "--cpu", "--exit-when-empty")
 
     assert "edf-anynetx_d-anynetx_e.png" in tiny("edf", "anynetx_d", "anynetx_e", "--plot")
@@ -86,7 +86,7 @@ def test_two_spaces_are_trained_compared_and_drawn(tiny):
     for one in study["populations"]:
         low, high = one["mean_interval"]
         assert low <= one["mean"] <= high
-        assert (one["n"], one["unfinished"], one["failed"]) == (3, 0, 0)
+        assert (one["n"], one["unfinished"], one["failed"]) == (2, 0, 0)
     (pair,) = study["comparisons"]
     assert (pair["a"], pair["b"]) == ("anynetx_d", "anynetx_e")
     assert 0 <= pair["p_value"] <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ read -r word
 echo "$word" >> "$TOLD"
 [ -e "$RUNNING" ] || exit 1
 [ "$word" != quit ] || rm "$RUNNING"
+[ -z "$WAITS" ] || exec sleep 30
 """
 
 
@@ -62,10 +64,23 @@ def test_it_is_ended_whatever_happens(told, tmp_path):
     assert not (tmp_path / "running").exists()
 
 
+def test_one_that_waits_for_this_process_does_not_keep_it(told, tmp_path, monkeypatch):
+    """As the real one does, until the last process with memory on the GPU has left."""
+    monkeypatch.setattr("dsd.launch.mps.QUIT_S", 0.5)
+    with mps():
+        monkeypatch.setenv("WAITS", "1")
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 10
+    assert told.read_text().endswith("quit\n")
+    assert not set(FOLDERS) & set(os.environ)
+
+
 def test_one_that_runs_is_used_and_left_running(told, tmp_path):
     (tmp_path / "running").touch()
     with mps() as how:
         assert "a daemon runs already" in how
+        assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == "/tmp/nvidia-mps", "its default"
+    assert not set(FOLDERS) & set(os.environ)
     assert told.read_text() == "get_server_list\n"
 
 

@@ -203,7 +203,7 @@ def test_laws_of_the_queue_in_wal_mode(
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [20, pytest.param(300, marks=pytest.mark.slow)])
 def test_laws_of_the_queue(url: str, draw: Any, examples: int) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 

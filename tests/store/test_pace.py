@@ -116,3 +116,18 @@ def test_the_estimate_falls_as_networks_end(store: Store, draw: Any) -> None:
     assert all(left is not None for left in seen)
     assert seen == sorted(seen, reverse=True)  # type: ignore[type-var]
     assert seen[-1] == pytest.approx(1000, abs=60)
+
+
+def test_a_network_s_own_epochs_tell_when_it_ends_however_long_others_took(
+    store: Store, draw: Any
+) -> None:
+    save_sample(store, draw(2))
+    owner = queue.register_worker(store, "cuda")
+    ended(store, owner, 1000.0)
+    held = claimed(store, owner, ago=3000.0)  # a larger one: it should have ended long ago
+    assert pace(store).eta_seconds == 0
+    assert queue.record_epoch(store, held, {"epoch": 1, "seconds": 3000.0, "train_loss": 1.0})
+    assert pace(store).eta_seconds == pytest.approx(3000 * (EPOCHS - 1), abs=60)
+    for epoch in range(2, EPOCHS + 1):
+        assert queue.record_epoch(store, held, {"epoch": epoch, "seconds": 3000.0})
+    assert pace(store).eta_seconds == 0

@@ -133,7 +133,9 @@ def test_boxes_of_a_batch_are_independent_of_each_other():
         assert abs(following) < 4 / DRAWS**0.5, name
 
 
-def test_resized_boxes_have_torchvisions_pixels(monkeypatch):
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16], ids=["on the CPU", "on a GPU"])
+def test_resized_boxes_have_torchvisions_pixels(kind, monkeypatch):
+    monkeypatch.setattr(augment, "product_type", lambda device: kind)
     images = torch.randint(256, (40, 3, 48, 40), generator=seeded(), dtype=torch.uint8)
     boxes = random_boxes(40, 48, 40, seeded(1), CPU)
     monkeypatch.setattr(augment, "random_boxes", lambda *_: boxes)
@@ -142,6 +144,19 @@ def test_resized_boxes_have_torchvisions_pixels(monkeypatch):
         for image, ours, *box in zip(images, out, *(b.long().tolist() for b in boxes), strict=True):
             theirs = one.resized_crop(image, *box, [size, size], antialias=True)
             assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+def test_a_gpus_products_move_few_pixels_and_keep_black_and_white(monkeypatch):
+    noise = torch.randint(256, (40, 3, 64, 64), generator=seeded(), dtype=torch.uint8)
+    exact = random_resized_crop(noise, 56, seeded(1))
+    monkeypatch.setattr(augment, "product_type", lambda device: torch.float16)
+    off = random_resized_crop(noise, 56, seeded(1)).int() - exact.int()
+    assert off.abs().max() == 1
+    assert (off != 0).float().mean() < 0.07
+    assert off.float().mean().abs() < 0.002, "neither brighter nor darker"
+    for value in (0, 255):
+        flat = torch.full_like(noise, value)
+        assert (random_resized_crop(flat, 56, seeded(2)) == value).all()
 
 
 def test_normalization_is_torchvisions():

@@ -90,6 +90,7 @@ def test_what_a_killed_process_left_is_removed_later(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.2.partial"]
 
 
+@pytest.mark.slow
 def test_several_processes_at_once_share_one_copy(tmp_path):
     place = tmp_path / "held" / "big"
     processes = [started(place) for _ in range(3)]

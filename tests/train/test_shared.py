@@ -90,7 +90,8 @@ def same_memory(device: str) -> None:
     expected = load(regime, Path("."), CPU)
     with holder(device) as (held, environment):
         readers = [process(READER, regime.text, device, **environment) for _ in "ab"]
-        sums = f"{tuple(expected.train.pixels.shape)} {int(expected.train.pixels.sum())} {device}"
+        pixels, kind = expected.train.pixels, torch.device(device).type
+        sums = f"{tuple(pixels.shape)} {int(pixels.sum())} {kind}"
         for one in readers:
             assert one.stdout
             assert one.stdout.readline().strip() == f"{expected.fingerprint} {sums}"

@@ -19,7 +19,7 @@ N = 48
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_errors_do_not_depend_on_the_slots(tmp_path) -> None:
     """The embedded regime, the same networks: by pairs, and as distributions."""
-    shell = Shell(tmp_path)
+    shell = Shell(tmp_path, gpu=True)
     shell.environment["DSD_REGIME"] = "fashion"
     found = []
     for slots in ("1", "4"):

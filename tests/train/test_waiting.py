@@ -17,6 +17,7 @@ from dsd.net.build import build
 from dsd.train.data import Dataset
 from dsd.train.images import Images
 from dsd.train.loop import Session
+from dsd.train.mapped import Mapped
 from tests.train.conftest import make_regime, random_images, small_arch
 
 COLOUR = {"stem": {"inputs": 3}, "augment": {"mean": [0.5] * 3, "std": [0.25] * 3}}
@@ -109,10 +110,15 @@ def test_reading_is_seen(read: Any) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("mapped", [False, True], ids=["tensors", "a map held on the GPU"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_pass_never_waits_for_the_gpu(kind: str) -> None:
+def test_a_training_pass_never_waits_for_the_gpu(kind: str, mapped: bool) -> None:
     device = torch.device("cuda:0")
     one = session(kind, device)
+    if mapped:
+        split = one.dataset.train
+        held = Mapped(split.pixels, split.labels, torch.arange(64), device, lambda images: images)
+        one = replace(one, dataset=replace(one.dataset, train=held))
     one.epoch(0)  # what torch settles once, such as its libraries' workspaces, may wait
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")

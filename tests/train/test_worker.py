@@ -245,8 +245,8 @@ def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(store):
     ("numbers", "code"),
     [
         ((signal.SIGTERM,), 0),
-        ((signal.SIGINT,), 130),
-        (WARNINGS * 3, 0),
+        pytest.param((signal.SIGINT,), 130, marks=pytest.mark.slow),  # Ctrl-C: see tests/cli
+        pytest.param(WARNINGS * 3, 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_gives_the_network_back(store, slow, numbers, code):
