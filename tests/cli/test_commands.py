@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dsd.cli.main import _line as one_line
 from dsd.cli.main import cli
 from dsd.settings import Settings
 
@@ -104,6 +106,14 @@ WRONG = [
 def test_wrong_input_ends_in_one_clear_line(dsd, arguments, code, part):
     assert part in dsd.fails(*arguments, code=code)
     assert dsd.stderr.count("\n") == 1, dsd.stderr
+
+
+def test_what_a_disk_does_is_no_unforeseen_error():
+    full, nameless = (OSError(errno.ENOSPC, "No space left on device", *name)
+                      for name in (["a/b"], []))  # fmt: skip
+    assert one_line(full) == "Error: a/b: No space left on device."
+    assert one_line(nameless) == "Error: No space left on device."
+    assert "--debug" in one_line(OSError("odd"))
 
 
 def test_an_unforeseen_error_shows_its_trace_only_with_debug(dsd):

@@ -111,7 +111,7 @@ def test_a_file_written_before_there_was_an_average_serves_where_none_is_asked_f
         read.put_into(session(AVERAGED))
 
 
-@pytest.mark.parametrize("spoil", ["short", "empty", "other", "text"])
+@pytest.mark.parametrize("spoil", ["short", "empty", "other", "text", "bit"])
 def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
     saved, path = session(), checkpoint(tmp_path, said).path
     owner = Checkpoint.of(tmp_path, "net", "regime", 3 + (spoil == "other"), said.say)
@@ -120,10 +120,34 @@ def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
         owner.path.rename(path)
     elif spoil == "short":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif spoil == "bit":  # of a weight, which torch would load without a word
+        damage(path, next(saved.model.parameters()))
     else:
         path.write_bytes(b"" if spoil == "empty" else b"hello")
     assert checkpoint(tmp_path, said).read() is None
     assert "Starting anew" in said.lines[0]
+
+
+def damage(path: Path, weights: torch.Tensor) -> None:
+    """Turn one bit over in the stored bytes of these weights."""
+    data = bytearray(path.read_bytes())
+    stored = torch.empty(0).set_(weights.detach().untyped_storage()).numpy().tobytes()
+    data[data.index(stored) + 3] ^= 4
+    path.write_bytes(data)
+
+
+def test_damaged_structure_is_of_no_use_either(tmp_path, said):
+    own, saved = checkpoint(tmp_path, said), session()
+    own.save(saved, [saved.epoch(0)])
+    state = torch.load(own.path, weights_only=True)
+    for wrong in ([], {}, {**state, "epochs": 3}):
+        torch.save(wrong, own.path)
+        assert own.read() is None, wrong
+    torch.save({**state, "model": [], "optimizer": []}, own.path)
+    kept = own.read()
+    assert kept
+    with pytest.raises(Unusable):
+        kept.put_into(session())
 
 
 def test_momentum_is_laid_out_as_the_weights_are(tmp_path, said):
