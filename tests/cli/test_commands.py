@@ -13,7 +13,9 @@ import pytest
 
 from dsd.cli.main import _line as one_line
 from dsd.cli.main import cli
+from dsd.errors import UsageError
 from dsd.settings import Settings
+from dsd.store.location import database_url
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -187,10 +189,27 @@ def test_no_password_is_printed():
     assert Settings(db="demo/dsd.db").database == "demo/dsd.db"
 
 
-def test_an_init_prints_no_password(dsd):
-    out = dsd("init", "--db", "postgresql+psycopg://lab:s3cret@127.0.0.1:1/dsd")
-    assert "s3cret" not in out + dsd.stderr
-    assert "s3cret" not in dsd.fails("sample", "anynetx_a", "--n", "2", code=1)
+def test_an_init_prints_no_password_and_keeps_none(dsd):
+    out = dsd("init", "--db", "postgresql://lab:s3cret@127.0.0.1:1/dsd?sslmode=prefer")
+    assert "s3cret" not in out + dsd.stderr + (dsd.folder / "dsd.toml").read_text()
+    assert "~/.pgpass" in dsd.stderr
+    assert "127.0.0.1:1/dsd" in dsd.fails("sample", "anynetx_a", "--n", "2", code=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["host=server password=s3cret", "postgresql//lab:s3cret@server/dsd", "pg://lab:s3cret@h:x/d"],
+)
+def test_what_is_no_url_but_holds_a_password_is_not_taken_for_a_file(given):
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        database_url(given)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_option_that_postgresql_does_not_know_is_wrong_input(dsd):
+    said = dsd.fails("--db", "postgresql://lab:s3cret@127.0.0.1:1/dsd?bogus=1", "status", code=2)
+    assert 'invalid connection option "bogus"' in said
+    assert "s3cret" not in said
 
 
 def test_a_worker_makes_no_database(dsd):
