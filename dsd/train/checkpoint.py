@@ -144,5 +144,8 @@ def whole(path: Path) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line; of torch's about a file, the system's that is behind it."""
+    behind = error.__context__
+    if isinstance(error, RuntimeError) and isinstance(behind, OSError):
+        error = behind
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -173,6 +174,18 @@ def test_weights_that_do_not_fit_are_told_apart(tmp_path, said):
     assert kept
     with pytest.raises(Unusable):
         kept.put_into(session())
+
+
+def test_a_full_disk_is_said_in_the_system_s_words(tmp_path, said):
+    one = session()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        checkpoint(tmp_path, said).save(one, [], at_once=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said.lines == [f"No checkpoint written to {tmp_path}: [Errno 27] File too large"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
