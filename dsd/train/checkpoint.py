@@ -87,9 +87,10 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def remove(self) -> None:
-        """Forget the file: the run has ended."""
+        """Forget the file, and what killed writers left of it: the run has ended."""
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            for file in (self.path, *self.path.parent.glob(f"{self.path.name}.*.partial")):
+                file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

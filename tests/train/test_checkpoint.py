@@ -21,12 +21,15 @@ from dsd.regime import Regime
 from dsd.store.engine import Store, open_store, reading
 from dsd.store.results import frame
 from dsd.store.schema import Epoch, Run
+from dsd.store.steer import cancel
 from dsd.train import checkpoint as module
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import load
+from dsd.train.events import Event as Told
 from dsd.train.events import aloud
 from dsd.train.how import How
 from dsd.train.loop import Session
+from dsd.train.seeds import run_seed
 from dsd.train.stop import Stop
 from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
@@ -238,11 +241,27 @@ def test_leaving_after_an_epoch_keeps_it_and_the_next_worker_goes_on(store, tmp_
     kept = tmp_path / "checkpoints"
     assert finish(store, kept, said, stop=AfterEpochs(store, 2)) == 0
     assert frame(store).state.tolist() == ["queued"]
-    assert len(list(kept.glob("*.pt"))) == 1
+    (file,) = kept.glob("*.pt")
+    (kept / f"{file.name}.4711.partial").write_bytes(b"left by a killed worker")
     assert finish(store, kept, said) == 1
     assert "hand, network 0: goes on after epoch 2" in said.lines
     assert not list(kept.glob("*")), "a run that has ended needs no checkpoint"
     assert outcome(store) == twin_of(tmp_path, said)
+
+
+def test_who_lost_the_run_leaves_its_new_owner_s_checkpoint(store, tmp_path, said):
+    regime = make_regime(train={"epochs": 1, "batch": 500})
+    fill(store, [small_arch(8)], regime)
+    seed = run_seed(0, small_arch(8).digest, regime.digest)
+    theirs = Checkpoint.of(tmp_path, small_arch(8).digest, regime.digest, seed, said.say).path
+
+    def lose(event: Told) -> None:
+        if event.name == "epoch":  # the last one: the result is still to be recorded
+            cancel(store, [1])
+            theirs.write_bytes(b"another worker's")
+
+    assert finish(store, tmp_path, said, hear=lose) == 0
+    assert theirs.exists()
 
 
 def test_a_spoilt_checkpoint_costs_time_only(store, tmp_path, said):
