@@ -72,16 +72,7 @@ def slurm(
         dsd launch slurm --workers 4 --time 30 --sbatch account=lab --dry-run
     """
     from dsd.errors import UsageError
-    from dsd.launch.slurm import (
-        Ask,
-        check_shared,
-        cores,
-        devices,
-        job_name,
-        minutes,
-        script,
-        submit,
-    )
+    from dsd.launch.slurm import Ask, check_shared, devices, job_name, minutes, script, submit
     from dsd.launch.slurm_task import Task
     from dsd.store.location import database_url, without_secrets
 
@@ -90,7 +81,7 @@ def slurm(
         raise UsageError("--gpus-per-worker 0 leaves nothing to train on; add --cpu.")
     url = database_url(lab.settings.db)
     check_shared(url, workers)
-    cpus = cpus or (1 if cpu else cores(gpus, partition))
+    cpus = cpus or (1 if cpu else _cores(gpus, partition))
     ask = Ask(workers, minutes(limit), logs, gpus, cpus, parallel, partition, notice, _pairs(more))
     name = job_name(url)
     if dry_run:
@@ -106,6 +97,12 @@ def slurm(
     click.echo(f"Job {job} ({name}): {workers} workers for {work.left} networks; logs: "
                f"{logs}{os.sep}{job}_*_log.out")  # fmt: skip
     click.echo("`dsd launch status slurm` shows them, `dsd launch stop slurm` ends them.")
+
+
+def _cores(gpus: int, partition: str | None) -> int:
+    from dsd.launch.slurm import cores
+
+    return cores(gpus, partition)
 
 
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
