@@ -43,6 +43,7 @@ def enqueue(
     means another selection here.
     """
     from dsd.regime import load_regime
+    from dsd.space.networks import published
     from dsd.space.spec import space_names
     from dsd.store.imports import import_sizes
     from dsd.store.populations import save_sample
@@ -50,8 +51,9 @@ def enqueue(
     conditions = load_regime(regime or lab.settings.regime)
     name = checked_name(selection.name)
     made = list(repeats_of(selection, conditions, repeats))
-    if name in space_names() or name in import_sizes(lab.store):
-        raise UsageError(f"'{name}' names a space or an import: give the selection another --name.")
+    if name in {*space_names(), *published(), *import_sizes(lab.store)}:
+        raise UsageError(f"'{name}' names a space, a published network or an import: give the "
+                         "selection another --name.")  # fmt: skip
     saved = [save_sample(lab.store, one, priority, kind="selection") for one in made]
     first = made[0]
     adapted = {arch.digest for arch in first.archs} != {arch.digest for arch in selection.archs}

@@ -114,6 +114,12 @@ def test_a_name_keeps_its_meaning(lab: Lab) -> None:
             enqueue(lab, renamed, "longer", 1)
 
 
+def test_a_published_network_s_name_is_taken(lab: Lab) -> None:
+    selection, _ = best_of(lab, "regnetx", 2, name="regnetx-400mf")
+    with pytest.raises(UsageError, match="published network"):
+        enqueue(lab, selection)
+
+
 def test_a_name_that_means_nothing_makes_no_database(tmp_path: Path) -> None:
     empty = dsd.open(str(tmp_path / "none.db"))
     with pytest.raises(UsageError, match=r"dsd enqueue --top 25 regnetx$"):

@@ -36,6 +36,10 @@ def init(context: click.Context, force: bool) -> None:
         raise DsdError(f"{FILE} is already here; --force replaces it.")
     settings = _settings(context)
     load_regime(settings.regime)
+    db = _without_password(settings.db)
+    if db != settings.db:
+        click.echo("The password is not written: ~/.pgpass keeps it, or DSD_DB.", err=True)
+    settings = replace(settings, db=db)
     _write(path, as_toml(settings))
     click.echo(f"Wrote {FILE}: database {settings.database}, data in {settings.data}, "
                f"regime {settings.regime}. Next: dsd sample anynetx_c --n 500")  # fmt: skip
@@ -53,6 +57,15 @@ def _settings(context: click.Context) -> Settings:
         old = Settings()
     given = given_settings(context)
     return replace(old, **{name: value for name, value in given.items() if value})
+
+
+def _without_password(db: str) -> str:
+    """The database for a file that others may read. Raises UsageError for what is none."""
+    from dsd.store.location import database_url, without_secrets
+
+    url = database_url(db)
+    bare = without_secrets(url)
+    return db if bare == url else bare.render_as_string()
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @click.option("--gpus-per-worker", "gpus", type=click.IntRange(0), metavar="K",
               help="GPUs of each task, with a worker on each.  [1; 0 with --cpu]")  # fmt: skip
 @click.option("--cpus-per-worker", "cpus", type=click.IntRange(1), metavar="K",
-              help="Cores of each task.  [8 per GPU; 1 with --cpu]")  # fmt: skip
+              help="Cores of each task.  [8 per GPU, or its share of a node; 1 with --cpu]",
+              )  # fmt: skip
 @click.option("--cpu", is_flag=True, help="Train on a core of each task, whatever GPUs it has.")
 @click.option("--time", "limit", default="4:00:00", show_default=True,
               help="Time limit of a task; it comes back while there is work.")  # fmt: skip
@@ -80,8 +81,8 @@ def slurm(
         raise UsageError("--gpus-per-worker 0 leaves nothing to train on; add --cpu.")
     url = database_url(lab.settings.db)
     check_shared(url, workers)
-    ask = Ask(workers, minutes(limit), logs, gpus, cpus or max(1, 8 * gpus * (not cpu)), parallel,
-              partition, notice, _pairs(more))  # fmt: skip
+    cpus = cpus or (1 if cpu else _cores(gpus, partition))
+    ask = Ask(workers, minutes(limit), logs, gpus, cpus, parallel, partition, notice, _pairs(more))
     name = job_name(url)
     if dry_run:
         click.echo(script(ask, name))
@@ -98,12 +99,21 @@ def slurm(
     click.echo("`dsd launch status slurm` shows them, `dsd launch stop slurm` ends them.")
 
 
+def _cores(gpus: int, partition: str | None) -> int:
+    from dsd.launch.slurm import cores
+
+    return cores(gpus, partition)
+
+
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     """KEY=VALUE texts as a table. Raises UsageError."""
     from dsd.errors import UsageError
+    from dsd.launch.slurm import OWN
 
     for text in given:
         key, equals, value = text.partition("=")
+        if key in OWN:
+            raise UsageError(f"--sbatch {text}: dsd sets {', '.join(OWN)} itself.")
         if not (equals and value and key.replace("-", "").isalnum()):
             raise UsageError(f"--sbatch {text}: account=lab or mem=32G would work.")
     return {text.partition("=")[0]: text.partition("=")[2] for text in given}

@@ -75,11 +75,12 @@ def stop(lab: Lab, engine: str | None, wait: float) -> None:
 
 
 def _stop_here(lab: Lab, engine: str, wait: float) -> list[str]:
-    from dsd.launch.running import launchers, stop
+    from dsd.launch.running import launchers, starting, stop
     from dsd.store.fleet import workers_at
+    from dsd.store.location import database_url
 
-    workers = workers_at(lab.reader, f"{engine} ", here=engine == "local")
-    pids = launchers(workers, engine)
+    known = [one.launched for one in workers_at(lab.reader, f"{engine} ", here=engine == "local")]
+    pids = launchers([*known, *starting(database_url(lab.settings.db), engine)], engine)
     left = stop(pids, wait)
     stopped = f"{len(pids) - len(left)} launchers stopped"
     click.echo(f"{engine}: {stopped if pids else 'none runs here'}")

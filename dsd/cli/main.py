@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -43,6 +44,10 @@ from dsd.cli.trends import trends
 from dsd.cli.weights import weights
 from dsd.cli.worker import worker
 from dsd.errors import DsdError
+
+# What a disk and its rights can do to any command: nothing of dsd's, so no trace is offered.
+SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS,
+                errno.ENOTDIR, errno.EIO)  # fmt: skip
 
 
 @click.group(
@@ -108,4 +113,6 @@ def _line(error: Exception) -> str:
     if isinstance(error, DsdError):
         return f"Error: {error}"
     text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, OSError) and error.errno in SURROUNDINGS:
+        return f"Error: {f'{error.filename}: ' * bool(error.filename)}{error.strerror}."
     return f"Error: {type(error).__name__}: {text} (--debug shows the trace)"

@@ -30,17 +30,22 @@ class Leave(SystemExit):
 
 @contextmanager
 def leaving_on_sigterm() -> Iterator[None]:
-    """Within, SIGTERM raises Leave, once. In the main thread only."""
+    """Within, SIGTERM raises Leave, once, and Ctrl-C KeyboardInterrupt. In the main thread only.
+
+    A script's background job begins with SIGINT ignored; whoever sends it means it, as to a worker.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Leave
 
-    before = signal.signal(signal.SIGTERM, leave)
+    handlers = {signal.SIGTERM: leave, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def train_all(

@@ -5,6 +5,7 @@ The job's name carries the database's identity; nothing else is needed to find i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -26,6 +27,9 @@ from dsd.launch.slurm_task import Task
 from dsd.store.location import describe, identity, sqlite_file
 
 FOR_EVER = 1_000_000  # times that a job may reach its time limit and come back
+CORES = 8  # of each GPU, to read its images
+# Options of sbatch without which jobs would not be found again, told in time, or come back.
+OWN = ("array", "job-name", "open-mode", "output", "requeue", "signal")
 # A batch job that a signal kills is not requeued. This shell function starts its task again.
 RESTARTS = """\
 srun() {  # a task that is killed (137) starts again; its networks were given back
@@ -141,6 +145,21 @@ def stop(name: str, patience_s: float) -> list[Job]:
     while (left := jobs(name)) and time.monotonic() < end:
         time.sleep(1)
     return left
+
+
+def cores(gpus: int, partition: str | None) -> int:
+    """Cores for a task with so many GPUs: CORES each, but no more than its share of a node.
+
+    That is of the partition's nodes, where Slurm is here to tell of them.
+    """
+    shares = []
+    with contextlib.suppress(DsdError):
+        for line in _slurm("sinfo", "--Node", "--noheader", "--format", "%P|%c|%G").splitlines():
+            name, cpus, devices = line.strip().split("|", 2)
+            there = sum(map(int, re.findall(r"gpu(?::[^:,(]+)?:(\d+)", devices)))
+            if there >= gpus and (name.rstrip("*") == partition if partition else "*" in name):
+                shares.append(int(cpus) * gpus // there)
+    return max(1, min([CORES * gpus, *shares]))
 
 
 def minutes(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, exc
 
-from dsd.errors import DsdError
+from dsd.errors import DsdError, UsageError
 from dsd.store import migrate
 from dsd.store.connect import BUSY_SECONDS, database_engine
 from dsd.store.location import check_file, database_url, describe, hidden, sqlite_file
@@ -97,6 +97,8 @@ def translated(url: URL) -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise DatabaseUnavailable(_explain(url, error)) from None
     except exc.ProgrammingError as error:
+        if "invalid connection option" in str(error.orig):
+            raise UsageError(f"{_explain(url, error)} (in the URL)") from None
         if "permission denied" not in str(error.orig):
             raise
         raise DsdError(f"{_explain(url, error)} (as {url.username})") from None

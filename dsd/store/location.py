@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -23,13 +24,16 @@ def database_url(given: str) -> URL:
     """The full URL of a path, an SQLite URL or a PostgreSQL URL. Raises UsageError."""
     if not given.strip():
         raise UsageError(f"The database is an empty text; give {_EXAMPLES}.")
+    unreadable = UsageError(f"The database URL cannot be read; give {_EXAMPLES}.")
     if "://" not in given:
+        if re.search(r"\bpassword *=|//[^/]*@", given):  # no file: not to be printed as one
+            raise unreadable
         return _sqlite_url(given)
     try:
         url = make_url(given)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError):
-        raise UsageError(f"The database URL cannot be read; give {_EXAMPLES}.") from None
+        raise unreadable from None
     if backend == "sqlite":
         return _sqlite_url(url.database or "")
     if backend in ("postgresql", "postgres"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,6 @@ from dsd.train.loop import Epoch, Session
 
 EVERY_S = 10.0  # at most so much training is lost, or an epoch where that takes longer
 FORMAT = 1
-UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
-              pickle.UnpicklingError, zipfile.BadZipFile)  # fmt: skip
 
 
 @dataclass
@@ -53,11 +50,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            kept = whole(self.path)
             if kept["identity"] != dict(self.identity):
                 raise ValueError("it belongs to another run")
             return Kept(kept, [Epoch(**epoch) for epoch in kept["epochs"]])
-        except UNREADABLE as error:
+        except Exception as error:  # damaged bytes fail in their own ways
             self.useless(error)
             return None
 
@@ -90,9 +87,10 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def remove(self) -> None:
-        """Forget the file: the run has ended."""
+        """Forget the file, and what killed writers left of it: the run has ended."""
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            for file in (self.path, *self.path.parent.glob(f"{self.path.name}.*.partial")):
+                file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Kept:
             _laid_out(session.optimizer)
             if session.step.average:
                 session.step.average.network.load_state_dict(self.state["average"])
-        except UNREADABLE as error:
+        except Exception as error:
             raise Unusable from error
 
 
@@ -134,6 +132,21 @@ class Unusable(Exception):
     """A checkpoint does not fit; the model may hold parts of it and is to be built anew."""
 
 
+def whole(path: Path) -> Any:
+    """What torch.save wrote to a file, on the CPU. Raises an Exception of any kind for damage.
+
+    torch reads weights without comparing them with their checksums, so a damaged byte would pass.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def first_line(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line; of torch's about a file, the system's that is behind it."""
+    behind = error.__context__
+    if isinstance(error, RuntimeError) and isinstance(behind, OSError):
+        error = behind
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsd.errors import DsdError
+from dsd.errors import UsageError
 from dsd.regime import Regime
 from dsd.train import official, prepared
 from dsd.train.folders import Folder, readers
@@ -106,15 +106,15 @@ def _shipped(path: Path) -> dict[str, Any]:
 
 
 def _agree(regime: Regime, classes: int, channels: int) -> None:
-    """Refuse a regime that speaks of other images."""
+    """Raises UsageError for a regime that speaks of other images: no worker can train it."""
     if classes != regime.classes:
-        raise DsdError(
+        raise UsageError(
             f"Regime '{regime.name}' says classes = {regime.classes}; its images have {classes}."
         )
     given = {"stem.inputs": regime.stem.inputs, "len(augment.mean)": len(regime.augment.mean),
              "len(augment.std)": len(regime.augment.std)}  # fmt: skip
     for key, value in given.items():
         if value != channels:
-            raise DsdError(
+            raise UsageError(
                 f"Regime '{regime.name}' says {key} = {value}; its images have {channels} channels."
             )

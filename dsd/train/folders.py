@@ -6,7 +6,6 @@ does it is torchvision, or NVIDIA DALI (see `reader`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from dsd.regime import Augment
 from dsd.train.images import shuffled, whole_batches
 from dsd.train.listing import Listing, UnreadableImage, read_image
+from dsd.train.parallel import cores
 from dsd.train.prefetch import on_device
 from dsd.train.seeds import derive
 from dsd.train.share import WHOLE, Share
@@ -95,7 +95,7 @@ def readers(device: torch.device) -> int:
 
     On the CPU a worker owns one core: they would only take it from its neighbours.
     """
-    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
+    return min(16, cores()) if device.type == "cuda" else 0
 
 
 class _Plan:

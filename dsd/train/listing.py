@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,23 +33,60 @@ class Listing:
     classes: tuple[str, ...]
     digest: str
 
+    @property
+    def without_images(self) -> list[str]:
+        """Classes that have none."""
+        some = {label for _, label in self.files}
+        return [name for label, name in enumerate(self.classes) if label not in some]
+
 
 def listed(folder: Path) -> Listing:
-    """Every image of a split, classes and files in alphabetical order. Raises DsdError if none."""
+    """Every image of a split, classes and files in alphabetical order.
+
+    Raises DsdError if there are none, or some that would be left out: in a folder within a class.
+    """
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     files: list[tuple[str, int]] = []
     sizes: list[int] = []
     digest = hashlib.sha256()
     for label, name in enumerate(classes):
         for entry in sorted(os.scandir(folder / name), key=lambda entry: entry.name):
-            if entry.name.lower().endswith(SUFFIXES):
-                size = entry.stat().st_size
+            if entry.is_dir():
+                _refuse_images_within(entry.path)
+            elif entry.name.lower().endswith(SUFFIXES):
+                size = _size(entry)
                 files.append((entry.path, label))
                 sizes.append(size)
-                digest.update(f"{name}/{entry.name} {size}\n".encode())
+                digest.update(_line(name, entry.name, size))
     if not files:
         raise DsdError(f"{folder}: no images; needs {folder}/<class>/<image>.JPEG (or .png ...).")
     return Listing(tuple(files), tuple(sizes), tuple(classes), digest.hexdigest()[:16])
+
+
+def _refuse_images_within(folder: str) -> None:
+    for top, _, names in os.walk(folder):
+        if any(name.lower().endswith(SUFFIXES) for name in names):
+            raise DsdError(f"{top} holds images within a class folder, where they are not read: "
+                           "move them up into the class, or away.")  # fmt: skip
+
+
+def _line(folder: str, name: str, size: int) -> bytes:
+    """A file's line in a list of files. Raises DsdError for a name that no list can hold."""
+    text = f"{folder}/{name}"
+    try:
+        if not re.search(r"[\t\n\r]", text):
+            return f"{text} {size}\n".encode()
+    except UnicodeEncodeError:
+        pass
+    raise DsdError(f"{text!a}: a file's name must be UTF-8 in one line, without tabs: rename it.")
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Bytes of a file; none of a link that leads nowhere: it is named when it is to be read."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def splits_of(root: Path) -> tuple[Listing, Listing]:

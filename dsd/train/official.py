@@ -41,15 +41,22 @@ KNOWN = {
 }
 
 
+class NotOfficial(DatasetMissing):
+    """The files are there, but not those of the authors, or not all: what is wrong, what helps."""
+
+    def __init__(self, wrong: str, advice: str) -> None:
+        super().__init__(f"{wrong} {advice}")
+        self.wrong = wrong
+
+
 def read(dataset: str, place: Path) -> dict[str, Any]:
     """Arrays train_images (n, c, h, w) uint8, train_labels (n,), test_images, test_labels.
 
-    The same for the Python and the binary version. Raises DatasetMissing for files that are not
-    the official ones.
+    The same for the Python and the binary version. Raises NotOfficial.
     """
     arrays = _binary(place) if place.name in BINARY else _by_torchvision(dataset, place)
     if not mark(arrays).startswith(KNOWN[dataset]):
-        raise DatasetMissing(_not_whole(dataset, place, f"they hold {mark(arrays)}"))
+        raise _not_whole(dataset, place, f"they hold {mark(arrays)}")
     return arrays
 
 
@@ -69,7 +76,7 @@ def _binary(place: Path) -> dict[str, Any]:
         data = path.read_bytes() if path.is_file() else b""
         if hashlib.sha1(data).hexdigest() != digest:
             what = "is not the official file" if data else "is missing"
-            raise DatasetMissing(f"{path} {what}: remove {place} and get it again.")
+            raise NotOfficial(f"{path} {what}.", f"Remove {place} and get it again.")
         labels = 2 if "100" in place.name else 1
         rows = np.frombuffer(data, np.uint8).reshape(-1, labels + PIXELS)
         parts["test" if name.startswith("test") else "train"].append(rows)
@@ -91,7 +98,7 @@ def _by_torchvision(dataset: str, place: Path) -> dict[str, Any]:
     try:
         parts = [kind(root, train=train, download=False) for train in (True, False)]
     except (RuntimeError, ValueError, OSError, EOFError, AssertionError) as error:
-        raise DatasetMissing(_not_whole(dataset, place, " ".join(str(error).split()))) from None
+        raise _not_whole(dataset, place, " ".join(str(error).split())) from None
     arrays: dict[str, Any] = {}
     for name, part in zip(("train", "test"), parts, strict=True):
         data = np.asarray(part.data)
@@ -100,9 +107,11 @@ def _by_torchvision(dataset: str, place: Path) -> dict[str, Any]:
     return arrays
 
 
-def _not_whole(dataset: str, place: Path, why: str) -> str:
-    return (f"Dataset '{dataset}': the files in {place} are not whole ({why}). Remove that folder "
-            f"and get it again: `dsd data prepare {dataset}`.")  # fmt: skip
+def _not_whole(dataset: str, place: Path, why: str) -> NotOfficial:
+    return NotOfficial(
+        f"Dataset '{dataset}': the files in {place} are not whole ({why}).",
+        f"Remove that folder and get it again: `dsd data prepare {dataset}`.",
+    )
 
 
 def fetch(dataset: str, folder: Path, given: Path | None) -> Path:
@@ -121,9 +130,12 @@ def fetch(dataset: str, folder: Path, given: Path | None) -> Path:
         content = next(c for c in OFFICIAL[dataset].contents if (partial / c).is_dir())
         read(dataset, partial / content)
         rename_folder(partial, root)
-    except (DatasetMissing, tarfile.TarError, zlib.error, EOFError) as error:
+    except (NotOfficial, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         source = given or "the download"
-        raise DsdError(f"{source}: not the official {dataset}, whole: {error}") from None
+        # Its copy is gone again: no advice about it, nor its name.
+        why = error.wrong if isinstance(error, NotOfficial) else str(error)
+        why = why.replace(f"{partial}/", "")
+        raise DsdError(f"{source}: not the official {dataset}, whole: {why}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return root / content

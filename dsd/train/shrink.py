@@ -55,10 +55,11 @@ class Written:
 
 
 def recorded(path: Path) -> list[Written]:
-    """What is known of a chunk's images; [] if it has not been written whole."""
-    if not path.is_file():
+    """What is known of a chunk's images; [] if it has not been written whole, or was damaged."""
+    try:
+        return [Written(*one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    except (FileNotFoundError, ValueError, TypeError):
         return []
-    return [Written(*one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def write_chunk(root: Path, preparation: Preparation, chunk: Chunk) -> None:

@@ -221,7 +221,8 @@ class Trainer:
                 provenance=origin,
             )
         )  # fmt: skip
-        self.forget(claim, regime)
+        if kept:  # else it is another worker's
+            self.forget(claim, regime)
         if end.weights and not kept:
             end.weights.unlink(missing_ok=True)  # no run's result says that they are its own
         self.voice.tell(

@@ -20,9 +20,13 @@ Row = tuple[str, int, str, str]  # split, slot, name, digest
 
 
 def unreadable(root: Path, processes: int | None = None, tick: Tick = lambda *_: None) -> list[str]:
-    """What is wrong with the images of a folder in ImageNet's layout: each is decoded."""
-    paths = [path for listing in splits_of(root) for path, _ in listing.files]
-    return _amiss(_not_decoded, paths, processes, tick)
+    """What is wrong with a folder in ImageNet's layout: each image is decoded."""
+    splits = splits_of(root)
+    paths = [path for listing in splits for path, _ in listing.files]
+    empty = [f"{root / split / name}: a class without images"
+             for split, listing in zip(SPLITS, splits, strict=True)
+             for name in listing.without_images]  # fmt: skip
+    return empty + _amiss(_not_decoded, paths, processes, tick)
 
 
 def altered(
@@ -37,7 +41,7 @@ def altered(
         if hashlib.sha256(lines).hexdigest() != digest:
             found.append(f"{path}: not as it was written: the images of {split} cannot be judged")
             continue
-        images = [tuple(line.split("\t")) for line in lines.decode().splitlines()]
+        images = [tuple(line.split("\t")) for line in lines.decode().split("\n")[:-1]]
         rows += [(split, slot, name, wanted)
                  for slot, (name, _, wanted) in enumerate(images) if wanted]  # fmt: skip
         names = [name for name, _, wanted in images if wanted]

@@ -16,7 +16,7 @@ from dsd.errors import DsdError
 from dsd.net.arch import Arch
 from dsd.net.build import build
 from dsd.store.claims import Claim
-from dsd.train.checkpoint import UNREADABLE, first_line
+from dsd.train.checkpoint import first_line, whole
 from dsd.train.files import write_whole
 
 
@@ -84,9 +84,9 @@ def trained(run: Mapping[str, Any], folder: Path | None) -> Trained:
         )
     path = _kept_file(Path(recorded), folder, run["id"])
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
+        kept = whole(path)
         about, state = kept["about"], kept["model"]
-    except UNREADABLE as error:
+    except Exception as error:  # damaged bytes fail in their own ways
         raise DsdError(f"{path} cannot be read: {first_line(error)}.") from None
     if (about["network"], about["error"]) != (run["network"], run["error_last"]):
         raise DsdError(f"{path} holds other weights than those of run {run['id']}: error "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from dsd.cli.main import _line as one_line
 from dsd.cli.main import cli
+from dsd.errors import UsageError
 from dsd.settings import Settings
+from dsd.store.location import database_url
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -106,6 +110,14 @@ def test_wrong_input_ends_in_one_clear_line(here, arguments, code, part):
     assert here.stderr.count("\n") == 1, here.stderr
 
 
+def test_what_a_disk_does_is_no_unforeseen_error():
+    full, nameless = (OSError(errno.ENOSPC, "No space left on device", *name)
+                      for name in (["a/b"], []))  # fmt: skip
+    assert one_line(full) == "Error: a/b: No space left on device."
+    assert one_line(nameless) == "Error: No space left on device."
+    assert "--debug" in one_line(OSError("odd"))
+
+
 def test_an_unforeseen_error_shows_its_trace_only_with_debug(dsd):
     (dsd.folder / "dsd.db").write_bytes(b"this is no database, whatever its name" * 100)
     assert "Traceback" not in dsd.fails("status", code=1)
@@ -177,10 +189,27 @@ def test_no_password_is_printed():
     assert Settings(db="demo/dsd.db").database == "demo/dsd.db"
 
 
-def test_an_init_prints_no_password(dsd):
-    out = dsd("init", "--db", "postgresql+psycopg://lab:s3cret@127.0.0.1:1/dsd")
-    assert "s3cret" not in out + dsd.stderr
-    assert "s3cret" not in dsd.fails("sample", "anynetx_a", "--n", "2", code=1)
+def test_an_init_prints_no_password_and_keeps_none(dsd):
+    out = dsd("init", "--db", "postgresql://lab:s3cret@127.0.0.1:1/dsd?sslmode=prefer")
+    assert "s3cret" not in out + dsd.stderr + (dsd.folder / "dsd.toml").read_text()
+    assert "~/.pgpass" in dsd.stderr
+    assert "127.0.0.1:1/dsd" in dsd.fails("sample", "anynetx_a", "--n", "2", code=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["host=server password=s3cret", "postgresql//lab:s3cret@server/dsd", "pg://lab:s3cret@h:x/d"],
+)
+def test_what_is_no_url_but_holds_a_password_is_not_taken_for_a_file(given):
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        database_url(given)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_option_that_postgresql_does_not_know_is_wrong_input(dsd):
+    said = dsd.fails("--db", "postgresql://lab:s3cret@127.0.0.1:1/dsd?bogus=1", "status", code=2)
+    assert 'invalid connection option "bogus"' in said
+    assert "s3cret" not in said
 
 
 def test_a_worker_makes_no_database(dsd):

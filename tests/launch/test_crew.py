@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dsd.launch.crew import LONGEST_REST_S, MOST_DEATHS, Crew, Slot
 from dsd.launch.local import Watch
+from dsd.launch.running import starting
 from dsd.store.engine import open_store
+from dsd.store.location import database_url
 from tests.cli.conftest import Shell
 from tests.train.conftest import fill, make_regime, small_arch
 
@@ -83,6 +89,23 @@ def test_a_launcher_is_found_through_the_database_and_stopped(tiny: Shell):
     assert (one["state"], one["network"]) == ("stopped", "")
     assert set(tiny.states()["anynetx_a"]) == {"done", "queued"}
     assert "local: none runs here" in tiny("launch", "stop", "local")
+    launcher = tiny.popen("launch", "local", "--cpu", "--slots", "1")
+    while not psutil.Process(launcher.pid).children():
+        assert launcher.poll() is None
+    assert "1 launchers stopped" in tiny("launch", "stop", "local"), "before its worker is known"
+    assert launcher.wait(60) == 0
+
+
+def test_workers_that_no_database_knows_yet_are_found_by_theirs(tmp_path: Path):
+    words = [sys.executable, "-c", "input()", "--launched", f"local {os.getpid()}.0"]
+    own, other = (database_url(str(tmp_path / name)) for name in ("dsd.db", "other.db"))
+    worker = subprocess.Popen(words, stdin=subprocess.PIPE, cwd=tmp_path,
+                              env={**os.environ, "DSD_DB": "dsd.db"})  # fmt: skip
+    try:
+        assert list(starting(own, "local")) == [words[-1]]
+        assert not [*starting(other, "local"), *starting(own, "ray")]
+    finally:
+        worker.communicate(b"\n")
 
 
 def told(shell: Shell) -> list[dict[str, object]]:

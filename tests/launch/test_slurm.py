@@ -10,7 +10,7 @@ import pytest
 
 from dsd.cli.main import cli
 from dsd.errors import UsageError
-from dsd.launch.slurm import minutes
+from dsd.launch.slurm import cores, minutes
 from dsd.store.location import database_url, identity, without_secrets
 from tests.cli.conftest import Shell
 from tests.launch.cluster import Cluster
@@ -57,6 +57,7 @@ def test_a_database_is_one_however_its_url_is_written():
         ("--workers 1 --time soon", "2-12:30:00 would work"),
         ("--workers 1 --gpus-per-worker 0", "add --cpu"),
         ("--workers 1 --sbatch lab", "account=lab"),
+        ("--workers 1 --sbatch job-name=mine", "sets .*job-name.* itself"),
         ("--workers 2", "is an SQLite file, which serves one machine"),
         ("--workers 2 --db lab.db", "db merge .*lab.db"),
     ],
@@ -74,6 +75,7 @@ def test_the_script_is_printed_without_a_password(dsd: Shell):
                  "requeue", "signal=USR2@90", "open-mode=append"):  # fmt: skip
         assert f"#SBATCH --{flag}\n" in script
     assert "slurm-logs/%A_%a_0_log.out" in script
+    assert cores(2, "no partition has this name") == 16, "without nodes to share"
     assert SECRET not in script + dsd.stderr
     assert not (dsd.folder / "slurm-logs").exists(), "nothing was submitted"
 
@@ -82,7 +84,9 @@ def test_the_script_is_printed_without_a_password(dsd: Shell):
 def test_slurm_accepts_the_script_and_refuses_in_its_own_words(dsd: Shell, cluster: Cluster):
     dsd.environment |= {"DSD_DB": "postgresql://dsd@db.example/lab", "SLURM_CONF":
                         cluster.environment["SLURM_CONF"]}  # fmt: skip
-    script = dsd("launch", "slurm", *ASKED, "--partition", "gpu", "--cpu", "--dry-run")
+    asked = "--partition gpu --workers 4 --gpus-per-worker 1 --time 30 --array-parallelism 2"
+    script = dsd("launch", "slurm", *asked.split(), "--dry-run")
+    assert "#SBATCH --cpus-per-task=1\n" in script, "a GPU's share of a node of two and two"
     (dsd.folder / "script.sh").write_text(script)
     (dsd.folder / "slurm-logs").mkdir()
     tested = subprocess.run(

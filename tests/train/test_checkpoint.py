@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -20,12 +21,15 @@ from dsd.regime import Regime
 from dsd.store.engine import Store, open_store, reading
 from dsd.store.results import frame
 from dsd.store.schema import Epoch, Run
+from dsd.store.steer import cancel
 from dsd.train import checkpoint as module
 from dsd.train.checkpoint import Checkpoint, Unusable
 from dsd.train.data import load
+from dsd.train.events import Event as Told
 from dsd.train.events import aloud
 from dsd.train.how import How
 from dsd.train.loop import Session
+from dsd.train.seeds import run_seed
 from dsd.train.stop import Stop
 from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
@@ -111,7 +115,7 @@ def test_a_file_written_before_there_was_an_average_serves_where_none_is_asked_f
         read.put_into(session(AVERAGED))
 
 
-@pytest.mark.parametrize("spoil", ["short", "empty", "other", "text"])
+@pytest.mark.parametrize("spoil", ["short", "empty", "other", "text", "bit"])
 def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
     saved, path = session(), checkpoint(tmp_path, said).path
     owner = Checkpoint.of(tmp_path, "net", "regime", 3 + (spoil == "other"), said.say)
@@ -120,10 +124,34 @@ def test_a_file_that_is_of_no_use_is_said(tmp_path, said, spoil):
         owner.path.rename(path)
     elif spoil == "short":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif spoil == "bit":  # of a weight, which torch would load without a word
+        damage(path, next(saved.model.parameters()))
     else:
         path.write_bytes(b"" if spoil == "empty" else b"hello")
     assert checkpoint(tmp_path, said).read() is None
     assert "Starting anew" in said.lines[0]
+
+
+def damage(path: Path, weights: torch.Tensor) -> None:
+    """Turn one bit over in the stored bytes of these weights."""
+    data = bytearray(path.read_bytes())
+    stored = torch.empty(0).set_(weights.detach().untyped_storage()).numpy().tobytes()
+    data[data.index(stored) + 3] ^= 4
+    path.write_bytes(data)
+
+
+def test_damaged_structure_is_of_no_use_either(tmp_path, said):
+    own, saved = checkpoint(tmp_path, said), session()
+    own.save(saved, [saved.epoch(0)])
+    state = torch.load(own.path, weights_only=True)
+    for wrong in ([], {}, {**state, "epochs": 3}):
+        torch.save(wrong, own.path)
+        assert own.read() is None, wrong
+    torch.save({**state, "model": [], "optimizer": []}, own.path)
+    kept = own.read()
+    assert kept
+    with pytest.raises(Unusable):
+        kept.put_into(session())
 
 
 def test_momentum_is_laid_out_as_the_weights_are(tmp_path, said):
@@ -149,6 +177,18 @@ def test_weights_that_do_not_fit_are_told_apart(tmp_path, said):
     assert kept
     with pytest.raises(Unusable):
         kept.put_into(session())
+
+
+def test_a_full_disk_is_said_in_the_system_s_words(tmp_path, said):
+    one = session()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        checkpoint(tmp_path, said).save(one, [], at_once=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said.lines == [f"No checkpoint written to {tmp_path}: [Errno 27] File too large"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_more_is_written_than_every_so_often(tmp_path, said, monkeypatch):
@@ -201,11 +241,27 @@ def test_leaving_after_an_epoch_keeps_it_and_the_next_worker_goes_on(store, tmp_
     kept = tmp_path / "checkpoints"
     assert finish(store, kept, said, stop=AfterEpochs(store, 2)) == 0
     assert frame(store).state.tolist() == ["queued"]
-    assert len(list(kept.glob("*.pt"))) == 1
+    (file,) = kept.glob("*.pt")
+    (kept / f"{file.name}.4711.partial").write_bytes(b"left by a killed worker")
     assert finish(store, kept, said) == 1
     assert "hand, network 0: goes on after epoch 2" in said.lines
     assert not list(kept.glob("*")), "a run that has ended needs no checkpoint"
     assert outcome(store) == twin_of(tmp_path, said)
+
+
+def test_who_lost_the_run_leaves_its_new_owner_s_checkpoint(store, tmp_path, said):
+    regime = make_regime(train={"epochs": 1, "batch": 500})
+    fill(store, [small_arch(8)], regime)
+    seed = run_seed(0, small_arch(8).digest, regime.digest)
+    theirs = Checkpoint.of(tmp_path, small_arch(8).digest, regime.digest, seed, said.say).path
+
+    def lose(event: Told) -> None:
+        if event.name == "epoch":  # the last one: the result is still to be recorded
+            cancel(store, [1])
+            theirs.write_bytes(b"another worker's")
+
+    assert finish(store, tmp_path, said, hear=lose) == 0
+    assert theirs.exists()
 
 
 def test_a_spoilt_checkpoint_costs_time_only(store, tmp_path, said):

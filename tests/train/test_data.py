@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as one
 
-from dsd.errors import DsdError
+from dsd.errors import DsdError, UsageError
 from dsd.train import listing, official
 from dsd.train.data import SHIPPED, DatasetMissing, check, load
 from dsd.train.folders import Folder
@@ -152,7 +152,7 @@ def test_official_files_are_read_through_torchvision(tmp_path, cpu, monkeypatch)
     ],
 )
 def test_a_regime_of_other_images_is_refused(change, words, cpu, tmp_path):
-    with pytest.raises(DsdError, match=words):
+    with pytest.raises(UsageError, match=words):  # so a crew does not try again
         load(make_regime(**change), tmp_path, cpu)
 
 

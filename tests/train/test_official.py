@@ -117,8 +117,10 @@ def test_what_is_not_whole_leaves_nothing_behind(tmp_path, monkeypatch):
     given = cifar(tmp_path / "given", monkeypatch)
     (given / "test_batch.bin").write_bytes(b"short")
     data = tmp_path / "data"
-    with pytest.raises(DsdError, match=r"given.*not the official cifar10, whole"):
+    with pytest.raises(DsdError, match=r"given.*not the official cifar10, whole") as caught:
         official.fetch("cifar10", data, given)
+    assert "cifar-10-batches-bin/test_batch.bin is not the official file." in str(caught.value)
+    assert "partial" not in str(caught.value), "that copy is gone"
     with pytest.raises(DsdError, match="not the official fashion-mnist, whole"):
         official.fetch("fashion-mnist", data, fashion(tmp_path / "few"))
     half = tmp_path / "half"
@@ -127,6 +129,10 @@ def test_what_is_not_whole_leaves_nothing_behind(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DsdError, match="not the official fashion-mnist, whole"):
         official.fetch("fashion-mnist", data, half)
+    altered = fashion(tmp_path / "altered") / "t10k-labels-idx1-ubyte.gz"
+    altered.write_bytes(altered.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(DsdError, match="not the official fashion-mnist, whole: CRC"):
+        official.fetch("fashion-mnist", data, altered.parent)
     archive = tmp_path / "cut.tar.gz"
     with tarfile.open(archive, "w:gz") as out:
         out.add(given, given.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +14,15 @@ import pytest
 import torch
 from sqlalchemy import select
 
+from dsd.errors import DsdError
 from dsd.net.arch import Stem
 from dsd.store.engine import Store, reading
 from dsd.store.schema import Epoch, Run
 from dsd.train.data import load
-from dsd.train.listing import UnreadableImage
+from dsd.train.listing import UnreadableImage, listed, splits_of
+from dsd.train.prepare import prepare
+from dsd.train.prepared import Preparation
+from dsd.train.verify import altered, unreadable
 from tests.photos import truncate, write_photos
 from tests.train.conftest import fill, make_regime, small_arch
 
@@ -80,3 +86,47 @@ def test_the_name_survives_a_reading_process(tmp_path, processes):
     path.write_bytes(data)
     again = [labels.tolist() for _, labels in split.batches(3, seed=1)]
     assert again == whole  # the processes live on
+
+
+def test_what_a_list_of_files_cannot_hold_is_refused(pictures):
+    """Names and nested folders that would otherwise be left out or misread, in one line."""
+    train = pictures / "imagenet" / "train" / "n01"
+    whole = listed(train.parent)
+    (train / "notes").mkdir()
+    (train / "notes" / "a.txt").touch()
+    assert listed(train.parent) == whole, "a folder without images is nobody's concern"
+    nested = train / "notes" / "more"
+    nested.mkdir()
+    (nested / "a.JPEG").touch()
+    with pytest.raises(DsdError, match=r"notes/more holds images within a class folder"):
+        listed(train.parent)
+    shutil.rmtree(train / "notes")
+    for name in (b"a\tb.JPEG", b"a\nb.JPEG", b"a\xff.JPEG"):
+        path = os.fsencode(train) + b"/" + name
+        with open(path, "wb"):
+            pass
+        with pytest.raises(DsdError, match="rename it"):
+            listed(train.parent)
+        os.unlink(path)
+
+
+def test_dangling_links_and_classes_without_images_are_named(pictures):
+    root = pictures / "imagenet"
+    (root / "train" / "n01" / "gone.JPEG").symlink_to("nowhere")
+    for split in ("train", "val"):
+        (root / split / "n03").mkdir()
+    found = unreadable(root, processes=1)
+    assert [line.removeprefix(f"{root}/").split(":")[0] for line in found] == [
+        "train/n03", "val/n03", "train/n01/gone.JPEG",
+    ]  # fmt: skip
+
+
+def test_names_of_any_language_are_prepared_and_verified(pictures):
+    root = pictures / "imagenet"
+    names = ("日本 ü.JPEG", "a\u2028b.JPEG", "a\x85b.JPEG")  # some of which splitlines would cut
+    for name in names:
+        shutil.copy(root / "val" / "n01" / "n01_0.JPEG", root / "train" / "n02" / name)
+    target = pictures / "imagenet-16px"
+    manifest = prepare(root, splits_of(root), target, Preparation("uint8", 16), processes=1)
+    assert manifest.counts == (15, 6)
+    assert altered(target, manifest, processes=1) == []

@@ -29,6 +29,7 @@ from dsd.train.formats import write
 from dsd.train.weights import Keep, trained
 from dsd.train.worker import work
 from tests.train.conftest import fill, make_regime, small_arch
+from tests.train.test_checkpoint import damage
 
 CPU = torch.device("cpu")
 
@@ -145,6 +146,10 @@ def test_weights_that_are_not_there_or_not_the_run_s_are_refused(run, tmp_path):
     assert trained(run, tmp_path / "elsewhere").arch == small_arch()
     with pytest.raises(DsdError, match="holds other weights than those of run 1"):
         trained({**run, "error_last": run["error_last"] + 0.1}, tmp_path / "elsewhere")
+    weights = next(iter(trained(run, tmp_path / "elsewhere").state.values()))
+    damage(tmp_path / "elsewhere" / file.name, weights)
+    with pytest.raises(DsdError, match=r"cannot be read: .* is damaged"):
+        trained(run, tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / file.name).write_bytes(b"half a file")
     with pytest.raises(DsdError, match="cannot be read"):
         trained(run, tmp_path / "elsewhere")
