@@ -21,7 +21,8 @@ class UsageError(DsdError):
 def suggestion(given: str, known: Iterable[str]) -> str:
     """ " Did you mean 'x'?" for the nearest known name, or what there is, or nothing."""
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
+    plain = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(given.lower(), plain, n=1)
     if near:
-        return f" Did you mean '{near[0]}'?"
+        return f" Did you mean '{plain[near[0]]}'?"
     return f" Known: {', '.join(names)}." if names else ""

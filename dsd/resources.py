@@ -31,6 +31,8 @@ def find(kind: str, given: str) -> Path:
 
 
 def _file(path: Path) -> Path:
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder; one of its TOML files would work.")
     if not path.is_file():
         raise UsageError(f"No file '{path}'.")
     if not re.fullmatch(r"[\w.+-]+", path.stem):

@@ -45,7 +45,7 @@ def merge(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
 def parse_toml(path: Path) -> dict[str, Any]:
     """The tables of a file. Raises UsageError for one that cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as TOML: {error}") from None
 
@@ -53,12 +53,12 @@ def parse_toml(path: Path) -> dict[str, Any]:
 def _parent(name: Any, path: Path, kind: str) -> Path:
     if not isinstance(name, str):
         raise UsageError(f"{path}: extends = {name!r}; needs the name of another file in {kind}/.")
-    beside = path.parent / f"{name}.toml"
-    if beside.is_file():
-        return beside
+    beside = path.parent / f"{name.removesuffix('.toml')}.toml"
     try:
+        if beside.is_file():
+            return beside
         return resources.find(kind, name)
-    except UsageError as error:
+    except (UsageError, OSError) as error:  # OSError: a name that no file can have
         raise UsageError(f"{path}: extends = '{name}': {error}") from None
 
 

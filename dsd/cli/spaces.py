@@ -123,11 +123,7 @@ def _list(found: list[Space], regime: Regime) -> None:
 
 def _own_rules(space: Space) -> str:
     """The rules that the space adds to its parent."""
-    from dsd.space.spec import load_space
-
-    inherited = load_space(space.parent).restrict if space.parent else ()
-    own = [rule for rule in space.restrict if rule not in inherited]
-    return ", ".join(own) or ("none" if not space.parent else space.about)
+    return ", ".join(space.own_rules) or ("none" if not space.parent else space.about)
 
 
 def _tree(found: list[Space]) -> None:

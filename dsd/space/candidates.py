@@ -18,6 +18,7 @@ from dsd.space.rules import Rules
 from dsd.space.spec import PER_STAGE, WHOLE, Space
 
 Columns = dict[str, NDArray[Any]]
+BEYOND = 1 << 62  # the least cost that no column holds
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def draw(space: Space, rules: Rules, rng: np.random.Generator, n: int) -> Candid
         for name, chain in rules.chains.items()
     }
     for name, source in rules.shares.items():
-        values[name] = values[source]
+        values[name] = values[source].astype(values[name].dtype)
     if space.form == PER_STAGE:
         stages = Stages(**values)
         return Candidates(stages.columns(), stages, np.ones(n, dtype=bool))
@@ -52,13 +53,25 @@ def _quantized(space: Space, p: Columns) -> Candidates:
 
 
 def batch_cost(space: Space, regime: Regime, built: Stages) -> Cost:
-    """Cost of n buildable networks, each field (n,)."""
+    """Cost of n buildable networks, each field (n,): exact below BEYOND, else BEYOND."""
+    d, w, b, g = built.d.T, built.w.T, built.b.T, built.g.T
+    found = cost_of(space, regime, (d, w, b, g), regime.resolution)
+    if not len(built):
+        return found
+    ends = (d.max(axis=1), w.max(axis=1), b.min(axis=1), g.max(axis=1))
+    most = cost_of(space, regime, tuple(x.tolist() for x in ends), regime.resolution)
+    if max(most.as_dict().values()) < BEYOND >> 4:  # less, as `most` may lack a projection
+        return found
+    rough = cost_of(space, regime, (d * 1.0, w * 1.0, b, g * 1.0), float(regime.resolution))
+    pairs = zip(found.as_dict().values(), rough.as_dict().values(), strict=True)
+    return Cost(*(np.where(about < BEYOND, exact, BEYOND) for exact, about in pairs))
+
+
+def cost_of(space: Space, regime: Regime, rows: tuple[Any, ...], resolution: Any) -> Cost:
+    """Cost of networks whose d, w, b, g are `rows`, each (stages,) or (stages, n)."""
     strides = regime.strides or (2,) * space.stages
-    stages = [
-        Stage(built.d[:, i], built.w[:, i], built.b[:, i], built.g[:, i], stride)  # type: ignore[arg-type]
-        for i, stride in enumerate(strides)
-    ]
-    return network_cost(regime.stem, stages, space.block, regime.classes, regime.resolution)
+    stages = [Stage(*x) for x in zip(*rows, strides, strict=True)]
+    return network_cost(regime.stem, stages, space.block, regime.classes, resolution)
 
 
 def archs_of(space: Space, regime: Regime, built: Stages) -> Iterator[Arch]:

@@ -59,7 +59,9 @@ class Chain:
             return int(np.count_nonzero(self._first))
         ways = self.masks[-1].astype(object)
         for mask, pair in zip(self.masks[-2::-1], self.pairs[::-1], strict=True):
-            ways = mask * (ways.sum() if pair is None else pair.astype(object) @ ways)
+            ways = mask.astype(object) * (
+                ways.sum() if pair is None else pair.astype(object) @ ways
+            )
         return int(ways.sum())
 
     @property

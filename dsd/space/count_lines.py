@@ -31,6 +31,7 @@ Tests = tuple[Expression, ...]
 MOST_NETWORKS = 3_000_000
 MOST_ROWS = 20_000_000
 CHUNK = 1 << 18
+EQUAL = ({"wa": "w0"}, {"w0": "wa"})  # the shared draws that can be followed
 NEAR = 1e-7  # relative; `levels` itself decides whatever is nearer to a step than this
 
 
@@ -47,7 +48,7 @@ def count_lines(space: Space, regime: Regime, rules: Rules) -> tuple[int, bool] 
     built = tuple(rule for rule in rules.built if rule.text not in known)
     later = replace(rules, drawn=on_stages, built=built)
     seen: set[bytes] = set()
-    for w0 in rules.chains["w0"].allowed[0].tolist():
+    for w0 in rules.chains[rules.shares.get("w0", "w0")].allowed[0].tolist():
         lines = _lines(space, regime, rules, on_line, w0)
         for batch in _candidates(space, regime, rules, w0, lines):
             if batch is None:
@@ -60,7 +61,7 @@ def count_lines(space: Space, regime: Regime, rules: Rules) -> tuple[int, bool] 
 
 def _sorted(space: Space, rules: Rules) -> tuple[Tests, Tests] | None:
     """Tested rules on w0, wa and wm, and those on w0 and the stages; None if one needs both."""
-    if set(rules.shares.items()) - {("wa", "w0")}:
+    if rules.shares and rules.shares not in EQUAL:
         return None
     stage = {
         *STAGE_PARAMETERS,
@@ -87,7 +88,7 @@ class _Lines:
 def _lines(space: Space, regime: Regime, rules: Rules, on_line: Tests, w0: float) -> _Lines:
     """All beginnings from one w0. The last column of `blocks` is the most that there can be."""
     wm = rules.chains["wm"].allowed[0]
-    wa = np.array([w0]) if "wa" in rules.shares else rules.chains["wa"].allowed[0]
+    wa = np.array([w0]) if rules.shares else rules.chains["wa"].allowed[0]
     most = int(rules.chains["d"].allowed[0].max())
     widths = _widths(space, w0, wm)
     fits = np.flatnonzero(_affordable(space, regime, rules, widths))

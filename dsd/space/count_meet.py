@@ -82,6 +82,9 @@ def count_lists(stages: Sequence[Sequence[Table]], region: Region, budget: Budge
 
     Raises TooManyError where lists or look-ups outgrow the budget.
     """
+    edges = max(int(t[0].allowed.sum()) * int(t[0].follows.sum()) for t in stages)
+    if edges > MOST_STORED:
+        raise TooManyError(edges)
     graph = _Graph(stages, region)
     start, end = graph.nothing(), graph.nothing()
     first, last = 0, len(stages)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dsd.errors import UsageError
 from dsd.net.cost import network_cost
 from dsd.regime import Regime
+from dsd.space.candidates import BEYOND, cost_of
 from dsd.space.count_cases import COST, TOTAL, BoolArray, Case, IntArray, cases
 from dsd.space.count_dense import bounds, coarse_unit, count_all, count_band, effort
 from dsd.space.count_meet import Budget, Region, TooManyError, count_lists
@@ -61,6 +63,7 @@ class _Count:
         read = {x for c in case.on_cost for x in c.reads(COST) | c.reads(TOTAL)}
         stem = network_cost(regime.stem, (), space.block, 0, regime.resolution).as_dict() | {"d": 0}
         columns = list(dict.fromkeys([*_narrow_first(regime.band), *sorted(read)])) or ["flops"]
+        _check_size(space, regime, case)
         self.tables = {c: tables(space, regime, case, c) for c in columns}
         self.bounds = {c: self._within(regime.band.get(c), stem[c], c) for c in columns}
         self.stages = self.tables[columns[0]]
@@ -135,6 +138,19 @@ class _Count:
             return None
         self.methods.add(LISTS)
         return found
+
+
+def _check_size(space: Space, regime: Regime, case: Case) -> None:
+    """Raises UsageError where costs outgrow 64 bits."""
+    d = [int(depths.max(initial=1)) for depths in case.depths]
+    w, g = ([int(s[x].max(initial=1)) for s in case.shapes] for x in ("built_w", "built_g"))
+    b = [float(s["built_b"].min(initial=1)) for s in case.shapes]
+    most = cost_of(space, regime, (d, w, b, g), regime.resolution).as_dict()
+    column = max(most, key=lambda name: most[name])
+    if most[column] >= BEYOND >> 4:
+        raise UsageError(f"Networks of space '{space.name}' have up to {most[column]:.1e} {column} "
+                         f"at {regime.resolution} px, more than 64 bits can count; fewer or "
+                         "narrower blocks would work.")  # fmt: skip
 
 
 def _narrow_first(band: dict[str, tuple[float, float]]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsd.errors import UsageError
 from dsd.net.arch import Stage
 from dsd.net.cost import network_cost
 from dsd.regime import Regime
@@ -23,6 +24,7 @@ from dsd.space.count_cases import DEPTH, SHAPE, Case, Condition, IntArray, Shape
 from dsd.space.spec import Space
 
 BoolArray = NDArray[np.bool_]
+MOST_STEPS = 100_000_000  # from a state to a shape, in one table
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ def tables(space: Space, regime: Regime, case: Case, column: str) -> list[Table]
     for i in range(space.stages):
         shapes = case.shapes[i]
         pairs = case.on((i, SHAPE), (i + 1, SHAPE))
+        if len(before.widths) * len(shapes["w"]) > MOST_STEPS:
+            raise UsageError(f"Stage {i + 1} of space '{space.name}' has {len(shapes['w']):,} "
+                             f"choices after {len(before.widths):,} of the stage before: too many "
+                             "to count. Larger steps would work.")  # fmt: skip
         one, leaving = _states(shapes, i, pairs, last=i + 1 == space.stages)
         allowed = before.allowed(case, i)
         fits = case.grid((i, SHAPE), (i, DEPTH))
@@ -123,11 +129,12 @@ class _Before:
             return holds
         before, here, pairs = self.shapes
         a, b = (x.ravel() for x in np.indices(holds.shape))
-        env = {
-            (before, SHAPE): {k: x[a] for k, x in here.items()},
-            (at, SHAPE): {k: x[b] for k, x in there.items()},
-        }
+        one, other = (before, SHAPE), (at, SHAPE)
         for condition in pairs:
+            env = {
+                one: {k: here[k][a] for k in condition.reads(one)},
+                other: {k: there[k][b] for k in condition.reads(other)},
+            }
             holds &= case.holds(condition, env).reshape(holds.shape)
         return holds
 

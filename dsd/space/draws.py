@@ -14,6 +14,7 @@ from dsd.errors import UsageError
 FloatArray = NDArray[np.float64]
 KINDS = ("log", "uniform", "power2")
 LARGEST_SUPPORT = 1_000_000
+TINY = 2.0**-40  # divides every power of two that could be meant
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ def read_draw(spec: Any, where: str) -> Draw:
     """A list of equally likely values, or { log | uniform | power2 = [low, high], step = q }.
 
     log: log-uniform in (low - min(q, low / 2), high], rounded up to a multiple of q; uniform:
-    every multiple of q alike; power2: every power of two alike. q is 1 unless given.
+    every multiple of q alike, q being 1 unless given; power2: every power of two alike, or those
+    that are multiples of q.
     Raises UsageError naming `where`.
     """
     if isinstance(spec, list):
@@ -40,11 +42,10 @@ def read_draw(spec: Any, where: str) -> Draw:
     if not isinstance(spec, dict):
         raise UsageError(f"{where} = {spec!r}; needs a list or {{ log = [low, high], step = q }}.")
     kind, low, high, step = _range(spec, where)
-    values = _multiples(low, high, step)
-    if kind == "power2":
-        values = values[np.log2(values) % 1 == 0]
+    values = _powers(low, high, step) if kind == "power2" else _multiples(low, high, step)
     if not len(values):
-        raise UsageError(f"{where}: no power of two that is a multiple of {step:g} in the range.")
+        raise UsageError(f"{where}: no power of two fits in [{low:g}, {high:g}]; a wider range, or "
+                         "another step, would work.")  # fmt: skip
     weights = _log_weights(values, low, step) if kind == "log" else np.ones(len(values))
     return Draw(spec, values, weights / weights.sum())
 
@@ -64,7 +65,7 @@ def _range(spec: dict[str, Any], where: str) -> tuple[str, float, float, float]:
     if unknown or len(kinds) != 1:
         odd = f"unknown key '{unknown[0]}'" if unknown else f"{len(kinds)} ranges"
         raise UsageError(f"{where}: {odd}; needs one of {', '.join(KINDS)} and, if wanted, step.")
-    bounds, step = spec[kinds[0]], spec.get("step", 1)
+    bounds, step = spec[kinds[0]], spec.get("step", 1 if kinds[0] != "power2" else TINY)
     numbers = [*bounds, step] if isinstance(bounds, list) else []
     if len(numbers) != 3 or not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
         raise UsageError(f"{where}: {spec!r}; needs {kinds[0]} = [low, high] and a number as step.")
@@ -81,8 +82,13 @@ def _check_range(kind: str, low: float, high: float, step: float, where: str) ->
     off = [x for x in (low, high) if abs(x / step - round(x / step)) > 1e-6]
     if off and kind != "power2":
         raise UsageError(f"{where}: {off[0]} is not a multiple of the step {step}.")
-    if (high - low) / step > LARGEST_SUPPORT:
+    if (high - low) / step > LARGEST_SUPPORT and kind != "power2":
         raise UsageError(f"{where}: over {LARGEST_SUPPORT:,} values; a larger step would work.")
+
+
+def _powers(low: float, high: float, step: float) -> FloatArray:
+    powers = np.exp2(np.arange(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1))
+    return powers[powers / step % 1 == 0]
 
 
 def _multiples(low: float, high: float, step: float) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,12 +21,18 @@ from dsd.errors import UsageError, suggestion
 
 STAGE_PARAMETERS = ("d", "w", "b", "g")
 EVERY_STAGE = {"w", "b", "g"}  # without an index they mean every stage; d is the total depth
-LONGEST = 1000
+LONGEST, DEEPEST = 1000, 100
+
+
+def _times(a: NDArray[Any], b: NDArray[Any]) -> Any:
+    whole = a.dtype.kind in "iu" and b.dtype.kind in "iu"
+    return np.multiply(a, b, dtype=np.float64 if whole else None)  # flops * flops outgrows int64
+
 
 _ARITHMETIC: dict[type, Callable[..., Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
+    ast.Mult: _times,
     ast.Div: np.divide,
     ast.FloorDiv: np.floor_divide,
     ast.Mod: np.mod,
@@ -58,8 +65,13 @@ class Expression:
     tree: ast.expr
     names: frozenset[str]
     neighbors: frozenset[str]
-    reach: int
+    offsets: frozenset[int]
     is_condition: bool
+
+    @property
+    def reach(self) -> int:
+        """How many stages its furthest index looks ahead."""
+        return max(self.offsets, default=0)
 
     @property
     def normal(self) -> str:
@@ -96,9 +108,9 @@ def parse(text: str, known: Collection[str], where: str) -> Expression:
     is_condition = scan.visit(tree)
     if scan.neighbors and scan.names & set(STAGE_PARAMETERS) - {"d"}:
         raise UsageError(f"{where}: '{text}' mixes name and name[i]; use the index throughout.")
-    reach = max(scan.offsets, default=0)
     names, neighbors = frozenset(scan.names), frozenset(scan.neighbors)
-    return Expression(text, tree, names, neighbors, reach, is_condition)
+    offsets = frozenset(scan.offsets)
+    return Expression(text, tree, names, neighbors, offsets, is_condition)
 
 
 def parse_rule(text: Any, known: Collection[str], where: str) -> list[Expression]:
@@ -128,7 +140,7 @@ def _named(rule: Expression, at: int) -> Expression:
     tree = cast(ast.expr, _Named(at).visit(ast.parse(rule.normal, mode="eval").body))
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
-    return Expression(ast.unparse(tree), tree, frozenset(names), frozenset(), 0, True)
+    return Expression(ast.unparse(tree), tree, frozenset(names), frozenset(), frozenset(), True)
 
 
 class _Named(ast.NodeTransformer):
@@ -149,13 +161,20 @@ def _tree(text: str, where: str) -> ast.expr:
     if len(text) > LONGEST:
         raise UsageError(f"{where}: an expression of {len(text)} characters; {LONGEST} at most.")
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         hint = " Equal is ==." if re.search(r"[^=<>!]=[^=]", text) else ""
         raise UsageError(
             f"{where}: '{text}' cannot be read as an expression, as 'd <= 20 and w4 > 2 * w3' or"
             f" 'w4 / w1' can.{hint}"
         ) from None
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise UsageError(f"{where}: '{text}' nests its parts over {DEEPEST} deep; several rules, "
+                         "or `and` between its parts, would work.")  # fmt: skip
+    return tree
 
 
 class _Scan:
@@ -192,7 +211,7 @@ class _Scan:
             case ast.Name(id=name):
                 self._name(name)
             case ast.Constant(value=value) if type(value) in (int, float):
-                pass
+                self._number(value)
             case _:
                 raise self._refusal(node)
         return False
@@ -217,6 +236,11 @@ class _Scan:
         self.offsets.append(offset(index, self._refusal(node)))
         self.neighbors.add(name)
 
+    def _number(self, value: Any) -> None:
+        if value > sys.float_info.max:
+            raise UsageError(f"{self.where}: a number in '{self.text}' is above "
+                             f"{sys.float_info.max:.1e}, the largest that works.")  # fmt: skip
+
     def _name(self, name: str) -> None:
         self._check(name, {name, f"{name}1"} if name in STAGE_PARAMETERS else {name})
         self.names.add(name)
@@ -239,8 +263,9 @@ def offset(index: ast.expr, refusal: Exception) -> int:
     match index:
         case ast.Name(id="i"):
             return 0
-        case ast.BinOp(left=ast.Name(id="i"), op=ast.Add(), right=ast.Constant(value=int(k))):
-            return k
+        case ast.BinOp(left=ast.Name(id="i"), op=ast.Add(), right=ast.Constant(value=k)):
+            if type(k) is int:
+                return k
     raise refusal
 
 

@@ -14,9 +14,9 @@ from dsd.net.cost import cost
 from dsd.net.groups import Stages, buildable
 from dsd.regime import Regime
 from dsd.space.candidates import Columns
-from dsd.space.expression import Expression, parse_rule
+from dsd.space.expression import Expression, by_stage, parse_rule
 from dsd.space.quantized import quantized_stages
-from dsd.space.rules import COSTS, columns_of, reads_network
+from dsd.space.rules import COSTS, columns_of, reads_network, stage_column
 from dsd.space.spec import PER_STAGE, Space
 
 Values = NDArray[np.float64]
@@ -39,10 +39,17 @@ def contains(space: Space, arch: Arch, regime: Regime | None = None) -> bool:
     network = _network_columns(space, arch, regime, rules)
     if regime and not regime.in_band(cost(arch, regime.resolution).as_dict()):
         return False
-    origins = _per_stage(space, arch) if space.form == PER_STAGE else _quantized(space, arch)
-    if not len(origins["d"]):
-        return False
+    free = _free(space, rules)
+    if space.form == PER_STAGE:
+        return _some_stages(space, arch, rules, network, free)
+    origins = _quantized(space, arch, free)
     return bool(_allowed(space, rules, origins, network).any())
+
+
+def _free(space: Space, rules: list[Expression]) -> tuple[str, ...]:
+    """The parameters that may have any value: neither the block nor a rule reads them."""
+    read = {stage_column(name)[0] for rule in rules for name in rule.names | rule.neighbors}
+    return tuple(p for p in IGNORES.get(space.block, ()) if p not in read)
 
 
 def _allowed(
@@ -74,25 +81,45 @@ def _network_columns(
     return columns
 
 
-def _per_stage(space: Space, arch: Arch) -> Columns:
-    """Every draw that builds the network, as columns: the product of what builds each stage."""
-    each = [_stage_origins(space, stage, i) for i, stage in enumerate(arch.stages)]
-    picks = itertools.product(*(range(len(origins)) for origins in each))
-    index = np.array(list(picks), dtype=np.int64).reshape(-1, len(each))
-    columns: Columns = {}
-    for i, origins in enumerate(each):
-        chosen = origins[index[:, i]]
-        columns |= {f"{p}{i + 1}": chosen[:, k] for k, p in enumerate("dwbg")}
-    stages = range(1, space.stages + 1)
-    columns["d"] = np.sum([columns[f"d{i}"] for i in stages], axis=0)
-    return columns
+def _some_stages(
+    space: Space, arch: Arch, rules: list[Expression], network: Columns, free: tuple[str, ...]
+) -> bool:
+    """Whether stages that build the network's can be drawn together, each rule met.
+
+    Stage by stage: of the draws so far only what later rules read is kept, so they stay few.
+    """
+    if not all(rule(_row(network), space.stages).all() for rule in rules if reads_network(rule)):
+        return False
+    on_draw = [rule for rule in rules if not rule.names & set(COSTS)]
+    waiting = [part for rule in on_draw for part in by_stage(rule, space.stages)]
+    columns = {"d": np.array([arch.d], dtype=float)}
+    for i, stage in enumerate(arch.stages):
+        origins = _stage_origins(space, stage, i, free)
+        before, here = (x.ravel() for x in np.indices((len(columns["d"]), len(origins))))
+        columns = {name: x[before] for name, x in columns.items()}
+        columns |= {f"{p}{i + 1}": origins[here, k] for k, p in enumerate("dwbg")}
+        ready = [part for part in waiting if part.names <= columns.keys()]
+        holds = np.ones(len(here), dtype=bool)
+        for part in ready:
+            holds &= part(columns, space.stages)
+        waiting = [part for part in waiting if part not in ready]
+        needed = [
+            "d",
+            *sorted({n for part in waiting for n in part.names} & columns.keys() - {"d"}),
+        ]
+        rows = np.unique(np.stack([columns[name][holds] for name in needed]), axis=1)
+        columns = dict(zip(needed, rows, strict=True))
+    return bool(len(columns["d"]))
 
 
-def _stage_origins(space: Space, stage: Stage, i: int) -> Values:
-    """(m, 4) drawn d, w, b, g that build the stage; of what the block ignores, the first value."""
-    ignored = IGNORES.get(space.block, ())
+def _row(network: Columns) -> Columns:
+    return {name: np.atleast_1d(value) for name, value in network.items()}
+
+
+def _stage_origins(space: Space, stage: Stage, i: int, free: tuple[str, ...]) -> Values:
+    """(m, 4) drawn d, w, b, g that build the stage; of what is `free`, the first value."""
     supports = {p: space.draws[p][i].values for p in "dwbg"}
-    supports |= {p: supports[p][:1] for p in ignored}
+    supports |= {p: supports[p][:1] for p in free}
     grid = np.meshgrid(*(supports[p] for p in "wbg"), indexing="ij")
     w, b, g = (x.reshape(-1, 1) for x in grid)
     d = np.full(w.shape, stage.d, dtype=np.int64)
@@ -102,11 +129,10 @@ def _stage_origins(space: Space, stage: Stage, i: int) -> Values:
     return rows if stage.d in supports["d"] else rows[:0]
 
 
-def _quantized(space: Space, arch: Arch) -> Columns:
+def _quantized(space: Space, arch: Arch, free: tuple[str, ...]) -> Columns:
     """Every setting of d, w0, wa, wm, b, g that builds the network, as columns."""
     draws = {name: draw[0].values for name, draw in space.draws.items()}
-    ignored = IGNORES.get(space.block, ())
-    draws |= {p: draws[p][:1] for p in ignored}
+    draws |= {p: draws[p][:1] for p in free}
     scalars = itertools.product(
         draws["b"], draws["g"], draws["w0"], draws["d"][draws["d"] == arch.d]
     )

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+LARGEST = 2.0**42  # steps of a width; the cost of anything as wide would not fit into 64 bits
+CHUNK = 1 << 22
 
 
 def quantized_widths(d: int, w0: float, wa: float, wm: float, q: int = 8) -> IntArray:
@@ -47,11 +49,15 @@ def quantized_stages(
 def _depths(d: IntArray, w0: FloatArray, wa: FloatArray, wm: FloatArray, stages: int) -> IntArray:
     """Blocks on each level, (n, stages)."""
     j = np.arange(d.max(initial=0))[None, :]
-    level = levels(j, w0[:, None], wa[:, None], wm[:, None])
-    level[j >= d[:, None]] = -1
-    return np.stack([(level == k).sum(axis=1) for k in range(stages)], axis=1)
+    found = np.empty((len(d), stages), dtype=np.int64)
+    step = max(1, CHUNK // max(1, j.size))
+    for part in (slice(at, at + step) for at in range(0, len(d), step)):
+        level = levels(j, *(x[part, None] for x in (w0, wa, wm)))
+        level[j >= d[part, None]] = -1
+        found[part] = np.stack([(level == k).sum(axis=1) for k in range(stages)], axis=1)
+    return found
 
 
 def _level_width(level: IntArray, w0: Any, wm: Any, q: int) -> IntArray:
-    exact = w0 * np.float_power(wm, level) / q
+    exact = np.minimum(w0 * np.float_power(wm, level) / q, LARGEST)
     return np.rint(np.round(exact, 9)).astype(np.int64) * q

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from dsd.space.expression import STAGE_PARAMETERS, Expression, by_stage, parse_r
 from dsd.space.spec import PARAMETERS, PER_STAGE, Space
 
 COSTS = ("flops", "params", "acts")
+MOST_PAIRS = 1 << 23  # of neighbouring values in a table: with more, a rule is tested on each draw
 _WIDTH = re.compile(r"w\d*$")
 _STAGE_COLUMN = re.compile(r"([dwbg])(\d+)$")
 
@@ -65,6 +67,8 @@ def compile_rules(space: Space, texts: Sequence[str], where: str) -> Rules:
                 built.append(rule)
             if not (rule.names & set(COSTS)) and not _condition(rule, space, chains, text, where):
                 drawn.append(rule)
+    for name, source in shares.items():
+        chains[source] = _shared_with(chains[source], chains[name], f"{name} and {source}", where)
     return Rules(chains, shares, tuple(drawn), tuple(built), tuple(every))
 
 
@@ -88,7 +92,7 @@ def _share(
     """`p[i+1] == p[i]`, or `w0 == wa` between scalars: draw once and share."""
     match rule.tree:
         case ast.Compare(left=ast.Subscript(), ops=[ast.Eq()], comparators=[ast.Subscript()]):
-            if len(rule.neighbors) != 1 or rule.reach != 1:
+            if len(rule.neighbors) != 1 or rule.reach != 1 or len(rule.offsets) != 2:
                 return False
             (name,) = rule.neighbors
             if space.form != PER_STAGE:
@@ -102,9 +106,21 @@ def _share(
             scalars = space.draws if space.form != PER_STAGE else {}
             if first == second or first not in scalars or second not in scalars:
                 return False
-            shares[second] = shares.get(first, first)
+            source, other = shares.get(first, first), shares.get(second, second)
+            if source != other:
+                taken = (name for name in scalars if shares.get(name, name) == other)
+                shares.update(dict.fromkeys(taken, source))
             return True
     return False
+
+
+def _shared_with(source: Chain, taker: Chain, both: str, where: str) -> Chain:
+    """The chain that another parameter takes its value from: with values that it may have, too."""
+    common = np.isin(source.draws[0].values, taker.allowed[0])
+    narrowed = replace(source, masks=(source.masks[0] & common,))
+    if not narrowed.possible:
+        raise UsageError(f"{where}: {both} share one draw, but have no value in common.")
+    return narrowed
 
 
 def _need_equal_draws(chain: Chain, rule: Expression, where: str) -> None:
@@ -120,7 +136,7 @@ def _condition(
     """Put the rule into its parameter's chain; False if it is not of that kind."""
     parts = by_stage(rule, space.stages) if space.form == PER_STAGE else [rule]
     places = [place for place in (_place(part, space) for part in parts) if place]
-    if len(places) < len(parts):
+    if len(places) < len(parts) or any(_pairs(part, space) > MOST_PAIRS for part in parts):
         return False
     for part, (name, at) in zip(parts, places, strict=True):
         chains[name] = _narrowed(chains[name], part, at)
@@ -141,6 +157,13 @@ def _place(rule: Expression, space: Space) -> tuple[str, int] | None:
     if len(letters) != 1 or stages[0] < 0 or stages[-1] - stages[0] != len(read) - 1:
         return None
     return (read[0][0], stages[0]) if len(read) <= 2 else None
+
+
+def _pairs(rule: Expression, space: Space) -> int:
+    """How many values, or pairs of values, a rule on one parameter has to be tested for."""
+    if space.form != PER_STAGE:
+        return 1
+    return math.prod(len(space.draws[p][stage]) for p, stage in map(stage_column, rule.names))
 
 
 def stage_column(name: str) -> tuple[str, int]:

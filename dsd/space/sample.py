@@ -12,7 +12,7 @@ from dsd.errors import DsdError, UsageError
 from dsd.net.arch import Arch
 from dsd.net.groups import Stages, buildable
 from dsd.regime import Regime
-from dsd.space.candidates import Candidates, Columns, archs_of, batch_cost, draw
+from dsd.space.candidates import BEYOND, Candidates, Columns, archs_of, batch_cost, draw
 from dsd.space.rules import COSTS, Rules, compile_rules
 from dsd.space.spec import PARAMETERS, PER_STAGE, Space
 
@@ -115,7 +115,7 @@ class Judged:
 def judge(space: Space, regime: Regime, rules: Rules, batch: Candidates) -> Judged:
     """Test a batch: its form, the rules on the draw, then rules and band on what can be built."""
     verdicts = _Verdicts(len(batch.formed))
-    verdicts.refuse(f"not {space.stages} stages", np.flatnonzero(~batch.formed))
+    verdicts.refuse(_unformed(space), np.flatnonzero(~batch.formed))
     for rule in rules.drawn:
         rows = verdicts.alive
         holds = rule(_rows(batch.parameters, rows), space.stages) & np.ones(len(rows), bool)
@@ -125,6 +125,7 @@ def judge(space: Space, regime: Regime, rules: Rules, batch: Candidates) -> Judg
     built = buildable(batch.stages if everyone else batch.stages.take(rows), space.block)
     costs = batch_cost(space, regime, built).as_dict()
     columns = costs
+    verdicts.refuse("cost of 2^62 or more", rows[np.max(list(costs.values()), axis=0) == BEYOND])
     if rules.built:
         drawn = batch.parameters if everyone else _rows(batch.parameters, rows)
         columns = drawn | built.columns() | costs
@@ -207,11 +208,21 @@ def _plain(x: float) -> float:
     return int(x) if x == int(x) else x
 
 
+def _unformed(space: Space) -> str:
+    """Why a draw of w0, wa, wm is no network of the space."""
+    return f"not {space.stages} stages"
+
+
 def _nothing_found(space: Space, regime: Regime, tally: Counter[str]) -> DsdError:
+    """Most draws of a line have another number of stages: what refused the others tells more."""
     tried = tally.pop("candidates", 0)
+    unformed = tally.pop(_unformed(space), 0)
+    start = f"No network of space '{space.name}' fits regime '{regime.name}': {tried:,} candidates"
+    if not tally:
+        return UsageError(f"{start} tried; '{_unformed(space)}' refused all. Other draws or "
+                          "another number of stages would work.")  # fmt: skip
     cause, count = tally.most_common(1)[0]
     kind = UsageError if cause.startswith("rule") else DsdError
-    return kind(
-        f"No network of space '{space.name}' fits regime '{regime.name}': {tried:,} candidates "
-        f"tried; '{cause}' refused most ({count:,}). Widen the band or the rules."
-    )
+    rest = f" of the {tried - unformed:,} with {space.stages} stages" * bool(unformed)
+    return kind(f"{start} tried; '{cause}' refused most ({count:,}{rest}). Widen the band or the "
+                "rules.")  # fmt: skip

@@ -67,7 +67,7 @@ def _paper(space: Space, name: str, chain: Chain) -> float:
     values = len(chain.allowed[0])
     if space.form != PER_STAGE:
         return LINE_VALUES if name in LINE and values > 1 else values
-    count = float(len(chain.draws[0])) ** chain.uniforms
+    count = math.prod(float(len(draw)) for draw in chain.draws[: chain.uniforms])
     return count / math.factorial(space.stages) if _ordered(space, name) else count
 
 

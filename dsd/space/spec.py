@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from dsd.errors import UsageError, suggestion
 from dsd.net.arch import text_digest
 from dsd.space.draws import Draw, read_draw
 from dsd.space.expression import STAGE_PARAMETERS
-from dsd.toml import load_extended, read_table
+from dsd.toml import load_extended, parse_toml, read_table
 
 if TYPE_CHECKING:
     from dsd.net.arch import Arch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PER_STAGE, QUANTIZED = "per-stage", "quantized-linear"
 PARAMETERS = {PER_STAGE: STAGE_PARAMETERS, QUANTIZED: ("d", "w0", "wa", "wm", "b", "g")}
 WHOLE = {"d", "w", "g"}
+MOST = {"d": 10_000.0, "w": 1e6, "g": 1e6, "w0": 1e6, "wa": 1e6, "wm": 1e6, "b": 1e6}
 LEAST = {"d": 1.0, "w": 1.0, "g": 1.0, "w0": 1.0, "wa": 0.0, "wm": 1.001, "b": 1 / 64}
 MOST_STAGES = 16
 
@@ -43,7 +44,8 @@ class _File:
 class Space:
     """A declared set of networks with a way to draw from it.
 
-    `draws` holds, per parameter, one Draw a stage (per-stage form) or a single one.
+    `draws` holds, per parameter, one Draw a stage (per-stage form) or a single one; `own_rules`
+    are those of its own file, without its parents'.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Space:
     parent: str | None
     about: str
     text: str
+    own_rules: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -74,7 +77,9 @@ def load_space(given: str) -> Space:
     """The space of a name or of a path to a TOML file. Raises UsageError."""
     path = resources.find("spaces", given)
     data = load_extended(path, "spaces")
-    return space_from(data, path.stem, str(path), parent_of(path), _about(path))
+    itself = parse_toml(path)
+    space = space_from(data, path.stem, str(path), itself.get("extends"), _about(path))
+    return replace(space, own_rules=tuple(itself.get("restrict", ())))
 
 
 def space_from(
@@ -86,8 +91,10 @@ def space_from(
     spec: _File = read_table(_File, data, where, "")
     if not 1 <= spec.stages <= MOST_STAGES:
         raise UsageError(f"{where}: stages = {spec.stages}; needs 1 to {MOST_STAGES}.")
-    if spec.quantum < 1:
-        raise UsageError(f"{where}: quantum = {spec.quantum}; needs a positive number of channels.")
+    if not 1 <= spec.quantum <= MOST["w"]:
+        raise UsageError(
+            f"{where}: quantum = {spec.quantum}; needs 1 to {MOST['w']:,.0f} channels."
+        )
     space = Space(
         name=name,
         form=spec.form,
@@ -108,14 +115,6 @@ def space_from(
 def space_names() -> dict[str, Path]:
     """Name -> file of every space that can be named here."""
     return resources.catalogue("spaces")
-
-
-def parent_of(path: Path) -> str | None:
-    """What the file extends, if anything."""
-    import tomllib
-
-    parent = tomllib.loads(path.read_text(encoding="utf-8")).get("extends")
-    return str(parent) if parent else None
 
 
 def _canonical(spec: _File) -> str:
@@ -144,14 +143,18 @@ def _draw(spec: _File, parameter: str, of_stage: str, where: str) -> Draw:
     if key not in spec.draw:
         raise UsageError(f"{where}: key 'draw.{key}' is missing.")
     draw = read_draw(spec.draw[key], f"{where}: draw.{key}")
-    least = LEAST[parameter]
+    least, most = LEAST[parameter], MOST[parameter]
     if draw.values[0] < least:
         raise UsageError(f"{where}: draw.{key} = {draw.spec!r}; {least:g} is the least that works.")
+    if draw.values[-1] > most:
+        raise UsageError(
+            f"{where}: draw.{key} = {draw.spec!r}; {most:,.0f} is the most that works."
+        )
     if parameter in WHOLE and (draw.values % 1 != 0).any():
         raise UsageError(f"{where}: draw.{key} = {draw.spec!r}; needs whole numbers.")
     return draw
 
 
 def _about(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""

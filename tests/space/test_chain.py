@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
+from dsd.space import rules as module
 from dsd.space.rules import compile_rules
 from dsd.space.spec import space_from
 from tests.space.brute import counts, reject
@@ -71,3 +72,14 @@ def test_log_draws_follow_the_stated_law():
     assert d.values.tolist() == [1, 2, 3, 4]
     expected = np.diff(np.log([0.5, 1, 2, 3, 4])) / np.log(8)
     assert d.probabilities == pytest.approx(expected)
+
+
+def test_a_table_of_too_many_pairs_gives_way_to_tests_of_each_draw(monkeypatch):
+    data = {**SMALL, "restrict": ["w[i+1] >= w[i]", "d[i+1] >= d[i]"]}
+    known = space_from(data, "small", "small.toml")
+    monkeypatch.setattr(module, "MOST_PAIRS", 16)
+    rules = compile_rules(known, known.restrict, "here")
+    assert [rule.text for rule in rules.drawn] == ["w[i+1] >= w[i]"]
+    assert rules.chains["d"].pairs[0] is not None
+    plain = compile_rules(known, [], "here").chains["w"]
+    assert (rules.chains["w"].size, rules.chains["d"].size) == (plain.size, 20)

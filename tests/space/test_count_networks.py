@@ -54,6 +54,7 @@ def networks(space, regime):
         lined(),
         lined(("wm >= 2", "d <= 9", "w <= 200")),
         lined(("w0 == wa",)),
+        lined(("wa == w0", "wa <= 40")),
         lined(("wa <= w0", "w0 * wm <= 60")),
         lined(("w4 <= 4 * w1", "d2 <= d3", "w1 >= w0", "params <= 2e6 + 1e-2 * flops")),
         lined(stages=3, block="Y", d=[4, 7, 8, 30]),

@@ -15,7 +15,7 @@ from dsd.errors import UsageError
 from dsd.net.arch import Stem
 from dsd.net.groups import Stages, buildable
 from dsd.regime import load_regime
-from dsd.space import count_cases, count_dense, count_settings
+from dsd.space import count_cases, count_dense, count_settings, count_tables
 from dsd.space.candidates import batch_cost, draw
 from dsd.space.count import count
 from dsd.space.expression import parse_rule
@@ -265,6 +265,15 @@ def test_costs_too_fine_for_memory_give_close_bounds(monkeypatch):
     found = count(space, regime)
     assert not found.exact
     assert 0.97 * exact < found.at_least <= exact <= found.at_most < 1.03 * exact
+
+
+def test_what_no_memory_or_number_holds_is_said(monkeypatch):
+    wide = spaced({**SMALL, "w": [500_000, 1_000_000]}, block="R")
+    with pytest.raises(UsageError, match=r"up to .* flops at 4096 px, more than 64 bits can count"):
+        count(wide, banded(0, 1e12, resolution=4096))
+    monkeypatch.setattr(count_tables, "MOST_STEPS", 10)
+    with pytest.raises(UsageError, match=r"Stage 1 .* too many to count. Larger steps would work"):
+        count(spaced(SMALL), banded(0, 1e12))
 
 
 def test_rules_that_couple_too_much_are_left_out_and_named(monkeypatch):

@@ -11,9 +11,10 @@ from dsd.net.arch import Stage
 from dsd.regime import load_regime
 from dsd.space.networks import anynet, published_network
 from dsd.space.sample import sample
-from dsd.space.spec import load_space, space_names
+from dsd.space.spec import load_space, space_from, space_names
 
 PAPER = load_regime("imagenet_400mf")
+PAPER_OPEN = replace(PAPER, band={})
 PER_STAGE = [name for name in sorted(space_names()) if load_space(name).form == "per-stage"]
 QUANTIZED = [name for name in sorted(space_names()) if load_space(name).form != "per-stage"]
 
@@ -66,6 +67,43 @@ def test_a_capped_group_width_is_still_the_shared_one():
     mixed = anynet([1, 1, 1, 1], [64, 64, 64, 64], [1] * 4, [8, 32, 32, 32])
     assert not load_space("anynetx_c").contains(mixed)
     assert load_space("anynetx_b").contains(mixed)
+
+
+@pytest.mark.parametrize(
+    ("block", "rules"),
+    [
+        ("V", ["b == 2"]),
+        ("R", ["g[i+1] == g[i]", "w1 >= 2 * g1", "g1 >= 8"]),
+        ("VR", ["w >= 4 * g"]),
+    ],
+)
+def test_rules_on_what_the_block_ignores_still_bind_the_draw(block, rules):
+    draw = {"d": [1, 2], "w": {"log": [8, 64], "step": 8}, "b": [1, 2], "g": [1, 8, 16]}
+    data = {"form": "per-stage", "block": block, "draw": draw, "restrict": rules}
+    space = space_from(data, "odd", "odd.toml")
+    found = sample(space, PAPER_OPEN, 20).archs
+    assert all(space.contains(arch) for arch in found)
+    w8 = anynet([1, 1, 1, 1], [8] * 4, [1] * 4, [1] * 4, block)
+    assert space.contains(w8) is (block != "R")
+
+
+def test_membership_of_many_stages_takes_no_product_of_their_origins():
+    draw = {
+        "d": [1, 2],
+        "w": {"log": [8, 512], "step": 8},
+        "b": [1, 2, 4],
+        "g": [1, 2, 4, 8, 16, 32],
+    }
+    data = {
+        "form": "per-stage",
+        "stages": 12,
+        "draw": draw,
+        "restrict": ["g[i+1] >= g[i]", "d <= 13"],
+    }
+    space = space_from(data, "tall", "tall.toml")
+    assert space.contains(anynet([1] * 12, [8] * 12, [1] * 12, [8] * 12))
+    assert not space.contains(anynet([1] * 12, [64] * 12, [1] * 12, [32, *[8] * 11]))
+    assert not space.contains(anynet([2] * 12, [8] * 12, [1] * 12, [8] * 12))
 
 
 def test_the_published_400mf_network_is_a_member_where_its_slope_can_be_drawn():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dsd.errors import UsageError
 from dsd.net.cost import cost
 from dsd.space.networks import published, published_network
 
@@ -22,3 +23,8 @@ def test_a_published_network_is_as_large_as_its_name_says(name):
     found = cost(published_network(name), 224)
     assert found.flops == pytest.approx(flops, rel=0.015)
     assert round(found.params / 1e6, 1) == PARAMS.get(name, round(found.params / 1e6, 1))
+
+
+def test_capitals_do_not_lead_a_suggestion_astray():
+    with pytest.raises(UsageError, match="Did you mean 'regnetx-400mf'"):
+        published_network("RegNetX-400MF")

@@ -101,6 +101,55 @@ def test_a_rule_that_nothing_meets_ends_likewise(monkeypatch):
         sample(tiny(d=[1, 2], restrict=["d > 99"]), open_band(), 5)
 
 
+LINE = {"d": {"uniform": [1, 20]}, "w0": {"log": [8, 64], "step": 8}, "b": [1], "g": [1, 2]}
+LINE |= {"wa": {"log": [8, 80], "step": 4}, "wm": [2.0, 2.5]}
+
+
+def lined(*restrict):
+    data = {"form": "quantized-linear", "draw": LINE, "restrict": list(restrict)}
+    return space_from(data, "lined", "lined.toml")
+
+
+def test_a_rule_that_no_line_meets_is_named_beside_lines_of_other_stages(monkeypatch):
+    monkeypatch.setattr(sampling, "PATIENCE", 30_000)
+    with pytest.raises(UsageError, match=r"'rule w4 < w1' refused most .* with 4 stages\)"):
+        sample(lined("w4 < w1"), open_band(), 5)
+
+
+@pytest.mark.parametrize("equal", [["w0 == wa"], ["wa == w0"], ["w0 == wa", "wa == w0"]])
+def test_parameters_that_share_a_draw_keep_the_rules_and_ranges_of_both(equal):
+    for draw in sample(lined(*equal, "wa <= 48", "w0 >= 16"), open_band(), 12).draws:
+        assert draw["w0"] == draw["wa"]
+        assert draw["w0"] in (16, 24, 32, 40, 48)
+    depths = {draw["d"] for draw in sample(lined("w0 == d"), open_band(), 6).draws}
+    assert depths <= {8, 16}
+
+
+def test_parameters_without_a_common_value_cannot_share_one():
+    with pytest.raises(UsageError, match="no value in common"):
+        lined("g == w0")
+
+
+def test_costs_that_64_bits_do_not_hold_are_refused_and_the_others_exact():
+    wide = {"log": [10_000, 1_000_000], "step": 10_000}
+    space = tiny(d={"log": [1, 64]}, w=wide, b=[0.125, 1, 2], g={"power2": [1, 1 << 19]})
+    regime = regime_from(
+        {"dataset": "imagenet", "resolution": 4096, "classes": 10, "stem": {"width": 32}},
+        "large", "large.toml",
+    )  # fmt: skip
+    found = sample(space, regime, 200)
+    assert found.tally["cost of 2^62 or more"] > 50
+    for k, arch in enumerate(found.archs):
+        c = cost(arch, 4096)
+        assert (c.flops, c.params, c.acts) == (found.flops[k], found.params[k], found.acts[k])
+
+
+def test_products_of_whole_columns_do_not_wrap():
+    rule = "flops * flops * params > 1e20"
+    found = sample(tiny(w=[256], restrict=[rule]), open_band(), 1)
+    assert float(found.flops[0]) ** 2 * float(found.params[0]) > 1 << 63
+
+
 def test_an_empty_band_ends_with_what_refused_most(monkeypatch):
     monkeypatch.setattr(sampling, "PATIENCE", 100_000)
     with pytest.raises(DsdError, match=r"flops below 100,000,000,000.*refused most"):

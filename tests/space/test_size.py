@@ -12,6 +12,7 @@ from dsd.regime import load_regime
 from dsd.space.size import band_share, size
 from dsd.space.spec import load_space, space_from
 
+ONE = {"w": [8], "b": [1], "g": [1]}
 TABLE_1 = {
     "anynetx_a": (16, 1.8e18),
     "anynetx_b": (13, 6.8e16),
@@ -53,6 +54,17 @@ def test_exact_settings_equal_brute_force(rules, holds):
     widths = range(8, 72, 8)
     expected = sum(holds(w) for w in itertools.product(widths, repeat=3))
     assert size(space_from(data, "small", "small.toml")).settings == expected
+
+
+def test_exact_settings_of_many_stages_outgrow_64_bits():
+    data = {"form": "per-stage", "stages": 16, "draw": {"d": list(range(1, 17)), **ONE}}
+    assert size(space_from(data, "tall", "tall.toml")).settings == 16**16
+
+
+def test_stages_that_draw_differently_count_each_for_itself():
+    data = {"form": "per-stage", "draw": {"d": [1, 2], **ONE, "w4": [8, 16, 24]}}
+    known = size(space_from(data, "odd", "odd.toml"))
+    assert known.paper == known.settings == 2**4 * 3
 
 
 def test_rules_on_totals_and_cost_make_the_count_a_bound():

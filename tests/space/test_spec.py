@@ -33,6 +33,14 @@ FAULTS = {
     "large step": (GOOD.replace("step = 8", "step = 80"), "step 80 does not fit"),
     "missing draw": (GOOD.replace("b = [1, 2, 4]\n", ""), "'draw.b' is missing"),
     "fraction of a block": (GOOD.replace("{ log = [1, 16] }", "[1.5]"), "whole numbers"),
+    "huge number": (f'restrict = ["d <= 1{"0" * 400}"]\n' + GOOD, "above 1.8e+308"),
+    "deep rule": (f'restrict = ["{"-" * 900}d <= 4"]\n' + GOOD, "over 100 deep"),
+    "long sum": (f'restrict = ["d{"+d" * 450} <= 4"]\n' + GOOD, "over 100 deep"),
+    "odd index": ('restrict = ["w[i+True] >= w[i]"]\n' + GOOD, "not part of the language"),
+    "too wide": (GOOD.replace("{ log = [8, 64], step = 8 }", "[1e300]"), "1,000,000 is the most"),
+    "too deep": (GOOD.replace("{ log = [1, 16] }", "[10001]"), "10,000 is the most"),
+    "no name of a file": (f'extends = "{"a" * 5000}"\n', "extends = 'aaa"),
+    "no power": (GOOD.replace("[1, 2]", "{ power2 = [5, 7] }"), "no power of two fits in [5, 7]"),
     "not toml": ("form = = 1", "cannot be read as TOML"),
     "bad form": (GOOD.replace("per-stage", "per-block"), "needs one of 'per-stage'"),
 }
@@ -48,6 +56,31 @@ def test_a_faulty_space_says_what_and_where(fault, tmp_path):
     assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_from_an_editor_that_marks_its_bytes_is_read(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(
+        ("# mine\n" + GOOD).replace("\n", "\r\n").encode("utf-8-sig")
+    )
+    space = load_space(str(tmp_path / "mine.toml"))
+    assert (space.about, space.draws["w"][0].values[-1]) == ("mine", 64)
+
+
+def test_a_parent_lies_beside_its_child_whatever_the_working_folder(tmp_path):
+    (tmp_path / "base.toml").write_text('restrict = ["d <= 9"]\n' + GOOD)
+    path = tmp_path / "mine.toml"
+    for name in ("base", "base.toml"):
+        path.write_text(f'extends = "{name}"\nrestrict = ["d >= 5"]\n')
+        space = load_space(str(path))
+        assert (space.restrict, space.own_rules) == (("d <= 9", "d >= 5"), ("d >= 5",))
+
+
+def test_powers_of_two_are_all_there_unless_a_step_is_given(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace("b = [1, 2, 4]", "b = { power2 = [0.125, 3] }"))
+    assert load_space(str(path)).draws["b"][0].values.tolist() == [0.125, 0.25, 0.5, 1, 2]
+    path.write_text(GOOD.replace("[1, 2]", "{ power2 = [4, 100], step = 16 }"))
+    assert load_space(str(path)).draws["g"][0].values.tolist() == [16, 32, 64]
 
 
 def test_a_cycle_is_named(tmp_path):
