@@ -98,7 +98,10 @@ import os, sys, subprocess, threading, warnings
 from rich.text import Text
 from dsd.cli.screen import screen
 def shout(name):
-    for i in range(50): print(f"{name} {i}", file=sys.stderr if i % 2 else sys.stdout, flush=True)
+    for i in range(50):
+        stream = sys.stderr if i % 2 else sys.stdout
+        stream.write(f"{name} {i}\\n")  # print would write the line's end apart
+        stream.flush()
 with screen() as draw:
     threads = [threading.Thread(target=shout, args=(name,)) for name in "ab"]
     for one in threads: one.start()

@@ -96,7 +96,7 @@ def test_two_spaces_are_trained_compared_and_drawn(tiny):
     assert "end it so" in tiny.fails("edf", "anynetx_d", "--plot", "figure.gif", code=2)
     tiny("sample", "anynetx_d", "--n", "2", "--regime", "cifar10")
     mixed = tiny.fails("edf", "anynetx_d", "anynetx_d@cifar10", code=1)
-    assert "cifar10, fashion" in mixed
+    assert "cifar10; fashion" in mixed
 
 
 @pytest.mark.xdist_group("training")
