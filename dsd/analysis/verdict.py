@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dsd.analysis.difference import Difference
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsd.analysis.difference import Difference
 
 MANY = 100_000
 OPPOSITE = {"better": "worse", "worse": "better"}
@@ -34,3 +37,10 @@ def needed(one: Difference) -> str:
     if one.more is None or one.more > MANY:
         return "what is seen is too small for any number of networks to show"
     return f"about {one.more:,} more networks of each would show a difference as large as seen"
+
+
+def p_text(p: float) -> str:
+    """0.012, or 3e-05; what is too small for a number is still not 0"""
+    if p == 0:
+        return "<1e-300"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"

@@ -130,13 +130,6 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def p_text(p: float) -> str:
-    """0.012, or 3e-05; what is too small for a number is still not 0"""
-    if p == 0:
-        return "<1e-300"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-
-
 def several(kind: type) -> Callable[[click.Context, click.Parameter, str], tuple[Any, ...]]:
     """Reads numbers between commas; a click callback."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dsd.cli.answer import Form, answering, p_text, several
+from dsd.cli.answer import Form, answering, several
 
 if TYPE_CHECKING:
     from dsd.analysis.bootstrap import Interval
@@ -59,7 +59,7 @@ def _row(one: Difference) -> dict[str, Any]:
 
 
 def _show(found: tuple[Difference, ...], confidence: float) -> None:
-    from dsd.analysis.verdict import sentence
+    from dsd.analysis.verdict import p_text, sentence
     from dsd.cli.text import table
 
     rows = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dsd.cli.answer import Form, answering, p_text, several
+from dsd.cli.answer import Form, answering, several
 
 if TYPE_CHECKING:
     from dsd.analysis.bootstrap import Interval
@@ -73,6 +73,7 @@ def figure(study: Study, band: Kind | None = "exact") -> Figure:
 
 def show(study: Study) -> None:
     """Print the study as tables."""
+    from dsd.analysis.verdict import p_text
     from dsd.cli.text import table
 
     level = f"{100 * study.confidence:g}%"

@@ -106,14 +106,10 @@ def _leaving_on_sigterm() -> Iterator[None]:
 
     Ray sets a handler of its own when it connects, so this comes after.
     """
+    from dsd.launch.local import on_sigterm
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + signal.SIGTERM)
 
-    handlers = {signal.SIGTERM: leave, signal.SIGINT: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    with on_sigterm(leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

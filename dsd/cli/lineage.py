@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dsd.cli.answer import Form, answering, p_text
+from dsd.cli.answer import Form, answering
 
 if TYPE_CHECKING:
     from dsd.lab import Lab
@@ -42,6 +42,7 @@ def lineage(lab: Lab, populations: tuple[str, ...], form: Form, **asked: Any) ->
 
 
 def _show(steps: list[Step]) -> None:
+    from dsd.analysis.verdict import p_text
     from dsd.cli.text import table
 
     rows = []

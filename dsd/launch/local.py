@@ -39,6 +39,16 @@ def leaving_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Leave
 
+    with on_sigterm(leave):
+        yield
+
+
+@contextmanager
+def on_sigterm(leave: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Within, SIGTERM calls `leave`, and SIGINT raises KeyboardInterrupt even where it was ignored.
+
+    In the main thread only.
+    """
     handlers = {signal.SIGTERM: leave, signal.SIGINT: signal.default_int_handler}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

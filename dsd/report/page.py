@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from dsd.analysis.verdict import p_text
 from dsd.report import figures
 from dsd.report.contents import Contents, Part
 
@@ -23,7 +24,7 @@ def page(contents: Contents) -> str:
     environment = Environment(
         loader=loader, autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"signed": signed, "limits": limits, "small": small, "day": day}
+    environment.filters |= {"signed": signed, "limits": limits, "p_text": p_text, "day": day}
     drawn = {
         "distributions": figures.distributions(contents),
         "search": figures.random_search(contents),
@@ -88,11 +89,6 @@ def limits(interval: Any, form: str = ".1f") -> str:
         return ""
     low, high = interval if isinstance(interval, list) else (interval.low, interval.high)
     return f"[{low:{form}}, {high:{form}}]"
-
-
-def small(value: float) -> str:
-    """0.012, or 3e-05"""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
 def day(seconds: float) -> str:

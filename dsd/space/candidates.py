@@ -19,6 +19,7 @@ from dsd.space.spec import PER_STAGE, WHOLE, Space
 
 Columns = dict[str, NDArray[Any]]
 BEYOND = 1 << 62  # the least cost that no column holds
+SURE = BEYOND >> 4  # below this `cost_of` the largest stages is sure: it may lack a projection
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def batch_cost(space: Space, regime: Regime, built: Stages) -> Cost:
         return found
     ends = (d.max(axis=1), w.max(axis=1), b.min(axis=1), g.max(axis=1))
     most = cost_of(space, regime, tuple(x.tolist() for x in ends), regime.resolution)
-    if max(most.as_dict().values()) < BEYOND >> 4:  # less, as `most` may lack a projection
+    if max(most.as_dict().values()) < SURE:
         return found
     rough = cost_of(space, regime, (d * 1.0, w * 1.0, b, g * 1.0), float(regime.resolution))
     pairs = zip(found.as_dict().values(), rough.as_dict().values(), strict=True)

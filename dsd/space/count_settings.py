@@ -11,7 +11,7 @@ import numpy as np
 from dsd.errors import UsageError
 from dsd.net.cost import network_cost
 from dsd.regime import Regime
-from dsd.space.candidates import BEYOND, cost_of
+from dsd.space.candidates import SURE, cost_of
 from dsd.space.count_cases import COST, TOTAL, BoolArray, Case, IntArray, cases
 from dsd.space.count_dense import bounds, coarse_unit, count_all, count_band, effort
 from dsd.space.count_meet import Budget, Region, TooManyError, count_lists
@@ -147,7 +147,7 @@ def _check_size(space: Space, regime: Regime, case: Case) -> None:
     b = [float(s["built_b"].min(initial=1)) for s in case.shapes]
     most = cost_of(space, regime, (d, w, b, g), regime.resolution).as_dict()
     column = max(most, key=lambda name: most[name])
-    if most[column] >= BEYOND >> 4:
+    if most[column] >= SURE:
         raise UsageError(f"Networks of space '{space.name}' have up to {most[column]:.1e} {column} "
                          f"at {regime.resolution} px, more than 64 bits can count; fewer or "
                          "narrower blocks would work.")  # fmt: skip

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from dsd.store import process
 from dsd.store.clock import now
 from dsd.store.engine import Store, reading
-from dsd.store.pace import epochs_of
+from dsd.store.pace import epochs_of, of_last_epoch, own_epochs, seconds_left
 from dsd.store.schema import MEMBER_RUN, Epoch, Member, Population, Run, Space, Worker
 from dsd.store.schema import Regime as StoredRegime
 from dsd.store.state import STALE_S
@@ -118,13 +118,6 @@ def by_slot(workers: Sequence[WorkerAt]) -> dict[str, WorkerAt]:
 
 def _columns(said: Any) -> Any:
     held = (Run.owner == Worker.owner) & (Run.state == "running")
-    own = (Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
-
-    def last(value: Any) -> Any:
-        newest = select(value).where(*own).order_by(Epoch.epoch.desc()).limit(1)
-        return newest.correlate(Run).scalar_subquery()
-
-    mean = select(func.avg(Epoch.seconds)).where(*own).correlate(Run).scalar_subquery()
     space = select(Space.name).join_from(Member, Population).join(Space)
     space = space.where(MEMBER_RUN, Member.ordinal == Run.ordinal).correlate(Run)
     earlier = Run.__table__.alias()
@@ -134,9 +127,8 @@ def _columns(said: Any) -> Any:
         select(
             Worker.__table__, said.label("launched"), (now() - Worker.heartbeat).label("age"),
             Run.id.label("run"), Run.ordinal, StoredRegime.name.label("regime"), StoredRegime.text,
-            last(Epoch.epoch).label("epoch"), last(Epoch.train_loss).label("loss"),
-            last(Epoch.test_error).label("error"), mean.label("epoch_s"),
-            (now() - last(Epoch.recorded)).label("since"),
+            *own_epochs(), of_last_epoch(Epoch.train_loss).label("loss"),
+            of_last_epoch(Epoch.test_error).label("error"),
             space.limit(1).scalar_subquery().label("space"),
             ended.scalar_subquery().label("ended"),
         )
@@ -150,7 +142,6 @@ def _worker(row: Any) -> WorkerAt:
     silent = "silent" if row.age > STALE_S else "alive"
     trains = row.run is not None and row.stopped is None
     epochs = epochs_of(row.text, row.regime) if trains else 0
-    left = (epochs - row.epoch) * row.epoch_s - row.since if trains and row.epoch_s else None
     return WorkerAt(
         owner=row.owner,
         launched=row.launched or "",
@@ -166,5 +157,5 @@ def _worker(row: Any) -> WorkerAt:
         ended=row.ended,
         loss=row.loss if trains else None,
         error=row.error if trains else None,
-        eta_seconds=None if left is None else max(0.0, left),
+        eta_seconds=seconds_left(row, epochs) if trains else None,
     )

@@ -18,6 +18,7 @@ from dsd.store.schema import Regime as StoredRegime
 
 SCORED = ("done", "diverged")
 WAITING = ("queued", "running")
+_OWN = (Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
 
 
 @dataclass(frozen=True)
@@ -145,16 +146,9 @@ def _counts(wanted: Sequence[int] | None) -> Any:
 
 
 def _at_work(connection: Connection, wanted: Sequence[int] | None) -> list[AtWork]:
-    def of_epochs(value: Any) -> Any:
-        own = select(value).where(Epoch.run_id == Run.id, Epoch.attempt == Run.attempts)
-        return own.correlate(Run).scalar_subquery()
-
     rows = select(
         Worker.device, Run.regime_id, (now() - Run.started).label("spent"), Worker.images_per_s,
-        of_epochs(func.avg(Epoch.seconds)).label("epoch_s"),
-        of_epochs(func.max(Epoch.epoch)).label("epoch"),
-        (now() - of_epochs(func.max(Epoch.recorded))).label("since"),
-        StoredRegime.name, StoredRegime.text,
+        *own_epochs(), StoredRegime.name, StoredRegime.text,
     )  # fmt: skip
     rows = rows.join_from(Run, Worker, Run.owner == Worker.owner).join(StoredRegime)
     rows = rows.where(Run.state == "running", Run.lease_until >= now())
@@ -165,12 +159,32 @@ def _at_work(connection: Connection, wanted: Sequence[int] | None) -> list[AtWor
 
 
 def _at_work_of(row: Any) -> AtWork:
-    expected = left = None
-    if row.epoch_s:
-        epochs = epochs_of(row.text, row.name)
-        expected = row.epoch_s * epochs
-        left = max(0.0, row.epoch_s * (epochs - row.epoch) - row.since)
+    epochs = epochs_of(row.text, row.name) if row.epoch_s else 0
+    expected = row.epoch_s * epochs if row.epoch_s else None
+    left = seconds_left(row, epochs)
     return AtWork(row.device, row.regime_id, row.spent, row.images_per_s, expected, left)
+
+
+def of_last_epoch(value: Any) -> Any:
+    """A value of a run's last epoch in its present attempt, for a query of runs."""
+    newest = select(value).where(*_OWN).order_by(Epoch.epoch.desc()).limit(1)
+    return newest.correlate(Run).scalar_subquery()
+
+
+def own_epochs() -> tuple[Any, ...]:
+    """Columns of a query of runs: `epoch`, the last one in the present attempt; `epoch_s`, their
+    mean seconds; `since`, seconds from its record to now."""
+    mean = select(func.avg(Epoch.seconds)).where(*_OWN).correlate(Run).scalar_subquery()
+    since = now() - of_last_epoch(Epoch.recorded)
+    last = of_last_epoch(Epoch.epoch)
+    return last.label("epoch"), mean.label("epoch_s"), since.label("since")
+
+
+def seconds_left(row: Any, epochs: int) -> float | None:
+    """Until a run of `epochs` ends, by its `own_epochs`; None before the first."""
+    if not row.epoch_s:
+        return None
+    return float(max(0.0, (epochs - row.epoch) * row.epoch_s - row.since))
 
 
 @lru_cache
