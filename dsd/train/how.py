@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
-# Steps of training from which on it pays to try both memory formats on a GPU (40 steps and two
-# recordings), and to have cuDNN time its kernels for each new shape (seconds a network): reasoned,
-# not measured.
-PROBED, MEASURED = 1_000, 10_000
+# Steps of training from which on it pays to have cuDNN time its kernels for each new shape (seconds
+# a network): reasoned, not measured.
+MEASURED = 10_000
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -28,11 +26,11 @@ class How:
     deterministic: bool = False
     memory_format: str = ""
 
-    def choice(self, device: torch.device, steps: float = math.inf) -> str:
-        """The memory format where it needs no probe, or so few steps are not worth one, else ""."""
+    def choice(self, device: torch.device) -> str:
+        """The memory format where it needs no probe, else ""."""
         if self.memory_format:
             return self.memory_format
-        if device.type == "cuda" and not self.deterministic and steps >= PROBED:
+        if device.type == "cuda" and not self.deterministic:
             return ""
         return "channels_last" if device.type == "cpu" else "contiguous"
 

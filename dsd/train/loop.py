@@ -103,7 +103,7 @@ class Session:
         steps = regime.train.epochs * (len(dataset.train) // batch)
         batch //= ranks.count
         measure_kernels(device, how.measures(steps))
-        chosen = how.choice(device, steps) or fastest(model, regime, device, batch, how, say)
+        chosen = how.choice(device) or fastest(model, regime, device, batch, how, say, steps)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         augments = not dataset.train.augmented

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import time
 from collections.abc import Callable
 
@@ -21,17 +22,21 @@ from dsd.train.replay import WARM_UP, Replayed
 from dsd.train.step import Step
 
 STEPS, ROUNDS = 5, 3  # steps measured at once, and how often
+LONG = 1_000  # steps of training; where there are fewer, one round has to do (18 steps in all)
 
 
 def fastest(
     model: nn.Module, regime: Regime, device: torch.device, batch: int, how: How,
-    say: Callable[[str], None],
+    say: Callable[[str], None], steps: float = math.inf,
 ) -> str:  # fmt: skip
     """The name of the format in which steps on random images take less time.
 
     Copies of the model are trained; the model itself and every random stream stay as they are.
+    `steps` is how many the training will take: a short one is not held up by a long probe.
     """
-    times = {name: _seconds(model, regime, device, batch, name, how, say) for name in FORMATS}
+    rounds = ROUNDS if steps >= LONG else 1
+    times = {name: _seconds(model, regime, device, batch, name, how, say, rounds)
+             for name in FORMATS}  # fmt: skip
     gc.collect()  # the copies' memory is for others now, on a shared GPU
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -40,9 +45,9 @@ def fastest(
 
 def _seconds(
     model: nn.Module, regime: Regime, device: torch.device, batch: int, name: str, how: How,
-    say: Callable[[str], None],
+    say: Callable[[str], None], rounds: int,
 ) -> float:  # fmt: skip
-    """Seconds of a step, the least of some rounds; infinite where memory does not suffice."""
+    """Seconds of a step, the least of the rounds; infinite where memory does not suffice."""
     step = Step.of(copy.deepcopy(model), regime, device, name, augments=False)
     step.model.train()
     shape = (batch, regime.stem.inputs, regime.resolution, regime.resolution)
@@ -52,10 +57,10 @@ def _seconds(
     train = Replayed(step.train, device, step.generator, say) if how.graphs else step.train
     try:
         _timed(lambda: train(images, labels), device, WARM_UP + 1)
-        rounds = [_timed(lambda: train(images, labels), device, STEPS) for _ in range(ROUNDS)]
+        taken = [_timed(lambda: train(images, labels), device, STEPS) for _ in range(rounds)]
     except torch.OutOfMemoryError:
         return float("inf")
-    return min(rounds) / STEPS
+    return min(taken) / STEPS
 
 
 def _timed(action: Callable[[], None], device: torch.device, times: int) -> float:

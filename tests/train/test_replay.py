@@ -13,9 +13,9 @@ import torch
 from dsd.net.build import build
 from dsd.train.counters import counting
 from dsd.train.data import Dataset
-from dsd.train.how import FORMATS, MEASURED, PROBED, How
+from dsd.train.how import FORMATS, MEASURED, How
 from dsd.train.loop import Session
-from dsd.train.probe import fastest
+from dsd.train.probe import LONG, fastest
 from dsd.train.replay import WARM_UP, Pool, Replayed
 from dsd.train.step import Step
 from tests.train.conftest import make_regime, random_images, small_arch
@@ -86,13 +86,23 @@ def test_a_format_without_memory_is_not_chosen(enough, monkeypatch):
     assert found in (enough or FORMATS)  # where none fits, training says so
 
 
+def test_a_short_training_has_a_short_probe(monkeypatch):
+    taken: list[str] = []
+    monkeypatch.setattr(
+        Step, "train", lambda self, images, labels: taken.append(self.memory_format)
+    )
+    probe = partial(fastest, build(color_arch()), make_regime(**IN_COLOUR), CPU, 4, How(), print)
+    probe(steps=LONG)
+    usual, taken[:] = len(taken), []
+    probe(steps=LONG - 1)
+    assert set(taken) == set(FORMATS)
+    assert len(taken) == 18 < usual, taken
+
+
 def test_what_needs_no_probe():
     cuda = torch.device("cuda:0")
     assert How().choice(CPU) == "channels_last"
-    assert How().choice(cuda) == How().choice(cuda, steps=PROBED) == ""
-    assert How().choice(cuda, steps=PROBED - 1) == "contiguous", (
-        "a probe takes longer than it saves"
-    )
+    assert How().choice(cuda) == "", "each network is probed, however short its training"
     assert How(deterministic=True).choice(cuda) == "contiguous"
     assert How(memory_format="channels_last", deterministic=True).choice(cuda) == "channels_last"
 
@@ -311,7 +321,6 @@ def test_deterministic_training_is_the_same_to_the_bit():
 
 @pytest.mark.gpu
 def test_the_faster_format_is_chosen_and_stored(gpu, monkeypatch):
-    monkeypatch.setattr("dsd.train.how.PROBED", 1)
     monkeypatch.setattr("dsd.train.how.MEASURED", 1)
     _, _, chosen, said = epochs_and_weights(gpu, How())
     assert chosen["memory_format"] in FORMATS
