@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Container
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsd.errors import UsageError
+from dsd.net.arch import stages_named
 from dsd.space.expression import Expression, parse
 
 if TYPE_CHECKING:
@@ -90,23 +89,18 @@ def _parsed(frame: pd.DataFrame, text: str, where: str) -> Expression:
 def _value(frame: pd.DataFrame, expression: Expression) -> Any:
     columns = _columns(frame)
     used = (expression.names - columns.keys()) | expression.neighbors
-    stages = min((_stages(columns, name) for name in used), default=0)
+    stages = min((stages_named(columns, name) for name in used), default=0)
     if not len(frame):
         return np.zeros(0)
     found = expression(columns, stages)
     return np.broadcast_to(found, (len(frame),))
 
 
-def _stages(columns: Container[str], name: str) -> int:
-    """How many stages a parameter is known of: its columns w1, w2, ... without a gap."""
-    return next(i for i in count(1) if f"{name}{i}" not in columns) - 1
-
-
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """Numbers by name; d is the total depth, be it called depth or told by its stages alone."""
     numbers = {name: np.asarray(frame[name]) for name in frame.select_dtypes("number").columns}
     numbers |= {new: numbers[old] for new, old in ALIAS.items() if old in numbers}
-    by_stage = [numbers[name] for i in range(1, 100) if (name := f"d{i}") in numbers]
+    by_stage = [numbers[f"d{i + 1}"] for i in range(stages_named(numbers))]
     if by_stage and not numbers.keys() & DEPTHS.keys():
         numbers["d"] = np.nansum(by_stage, axis=0)
     return numbers | {new: numbers[old] for new, old in DEPTHS.items()

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsd.errors import DsdError
+from dsd.net.arch import stages_named
 from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
 
 PER_LINE = 5  # small pictures side by side
@@ -17,7 +18,7 @@ PER_LINE = 5  # small pictures side by side
 
 def stages_of(row: Mapping[Any, Any]) -> list[tuple[int, int]]:
     """(depth, width) of each stage of a network, a row with the columns d1, w1, d2, w2, ..."""
-    pairs = [(row.get(f"d{i}"), row.get(f"w{i}")) for i in range(1, 20)]
+    pairs = [(row.get(f"d{i + 1}"), row.get(f"w{i + 1}")) for i in range(stages_named(row))]
     return [(int(d), int(w)) for d, w in pairs if d is not None and w is not None and d == d]
 
 

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsd.errors import UsageError
-from dsd.net.arch import Arch
+from dsd.net.arch import Arch, stages_named
 from dsd.net.groups import Stages, buildable
 from dsd.space.line_cells import Limits, Line, heights, line_through
-from dsd.space.spec import MOST_STAGES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -79,7 +78,7 @@ def stages_of(row: Mapping[str, Any], where: str = "table") -> Stages:
 
     Raises UsageError where they are none.
     """
-    rows = [[row.get(f"{p}{i}") for p in "dwbg"] for i in range(1, MOST_STAGES + 1)]
+    rows = [[row.get(f"{p}{i + 1}") for p in "dwbg"] for i in range(stages_named(row))]
     known = [[x if _there(x) else 1 for x in stage] for stage in rows if _there(stage[0])]
     try:
         d, w, b, g = np.array(known, dtype=float).T[:, None]

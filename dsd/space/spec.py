@@ -24,7 +24,6 @@ PARAMETERS = {PER_STAGE: STAGE_PARAMETERS, QUANTIZED: ("d", "w0", "wa", "wm", "b
 WHOLE = {"d", "w", "g"}
 MOST = {"d": 10_000.0, "w": 1e6, "g": 1e6, "w0": 1e6, "wa": 1e6, "wm": 1e6, "b": 1e6}
 LEAST = {"d": 1.0, "w": 1.0, "g": 1.0, "w0": 1.0, "wa": 0.0, "wm": 1.001, "b": 1 / 64}
-MOST_STAGES = 16
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ def space_from(
     from dsd.space.rules import compile_rules
 
     spec: _File = read_table(_File, data, where, "")
-    if not 1 <= spec.stages <= MOST_STAGES:
-        raise UsageError(f"{where}: stages = {spec.stages}; needs 1 to {MOST_STAGES}.")
+    if spec.stages < 1:
+        raise UsageError(f"{where}: stages = {spec.stages}; 1 is the least that works.")
     if not 1 <= spec.quantum <= MOST["w"]:
         raise UsageError(
             f"{where}: quantum = {spec.quantum}; needs 1 to {MOST['w']:,.0f} channels."
