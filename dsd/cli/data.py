@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from dsd.cli.bar import counting
 from dsd.cli.options import SuggestingGroup, pass_lab
 from dsd.errors import DsdError, UsageError
 
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from dsd.lab import Lab
     from dsd.train.describe import Description
     from dsd.train.prepared import Manifest, Preparation
-
-Tick = Callable[[int, int], None]
-LINE_EVERY_S = 15.0
 
 
 @click.group(cls=SuggestingGroup)
@@ -100,7 +95,7 @@ def _verify(dataset: str, root: Path, jobs: int | None) -> int:
     from dsd.train.verify import altered, unreadable
 
     found: list[str] = []
-    with _progress(dataset) as tick:
+    with counting(dataset, "images") as tick:
         if dataset not in SHIPPED and dataset not in OFFICIAL:
             manifest = read_manifest(root)
             found = (
@@ -208,7 +203,7 @@ def _shrink(
     done = manifest is not None
     last = (0, 0)
     try:
-        with _progress(target.name) as tick:
+        with counting(target.name, "images") as tick:
 
             def remember(*counts: int) -> None:
                 nonlocal last
@@ -236,34 +231,3 @@ def _say(target: Path, manifest: Manifest, done: bool) -> None:
     click.echo(f"{'' if done else 'Wrote '}{target}: {manifest.fingerprint}; {size}"
                f"{', already here' if done else ''}")  # fmt: skip
     click.echo(f'A regime is trained on it that says dataset = "{manifest.name}".')
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Tick]:
-    """A function to call with images done and in all: a bar on a terminal, lines in a log."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, of: bar.update(task, completed=done, total=of)
-        return
-    last = time.monotonic()
-
-    def line(done: int, of: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > LINE_EVERY_S:
-            last = time.monotonic()
-            click.echo(f"{what}: {done:,} of {of:,} images", err=True)
-
-    yield line

@@ -102,7 +102,7 @@ def _percent(share: dict[str, Any] | None) -> str:
 
 
 def _list(found: list[Space], regime: Regime) -> None:
-    from dsd.cli.text import table
+    from dsd.cli.text import scientific, table
     from dsd.space.size import size
 
     rows = []
@@ -110,7 +110,7 @@ def _list(found: list[Space], regime: Regime) -> None:
         known = size(space)
         bound = "<= " * bool(known.bounded)
         rows.append([space.name, space.parent or "-", space.block, str(known.freedom),
-                     f"{known.paper:.1e}", f"{bound}{known.settings:.4e}",
+                     scientific(known.paper), f"{bound}{scientific(known.settings, 4)}",
                      _percent(_share(space, regime)), _own_rules(space)])  # fmt: skip
     headers = ["space", "extends", "block", "freedom", "paper's count", "settings"]
     table([*headers, f"in {regime.name}'s band", "restriction"], rows, left=(0, 1, 7))
@@ -145,6 +145,7 @@ def _tree(found: list[Space]) -> None:
 
 
 def _show(space: Space, regime: Regime) -> None:
+    from dsd.cli.text import scientific
     from dsd.space.size import size
 
     known = size(space)
@@ -153,7 +154,7 @@ def _show(space: Space, regime: Regime) -> None:
                f"{space.activation}")  # fmt: skip
     click.echo(f"  freedom    {known.freedom} parameters")
     click.echo(f"  settings   {'at most ' * bool(known.bounded)}{known.settings:,}; "
-               f"counted as the paper does, {known.paper:.1e}")  # fmt: skip
+               f"counted as the paper does, {scientific(known.paper)}")  # fmt: skip
     click.echo(f"  in band    {_percent(_share(space, regime))} of draws under {regime.name}")
     if space.parent:
         click.echo(f"  extends    {space.parent}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import click
 
@@ -32,6 +33,11 @@ def table_text(
     with console.capture() as capture:
         console.print(grid)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def scientific(number: int, digits: int = 1) -> str:
+    """1234567 -> 1.2e+06, of any size."""
+    return f"{number if number < 10**300 else Decimal(number):.{digits}e}"
 
 
 def si(x: float, unit: str = "") -> str:

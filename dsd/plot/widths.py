@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsd.errors import DsdError
-from dsd.net.arch import stages_named
 from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
 
 PER_LINE = 5  # small pictures side by side
@@ -18,7 +18,8 @@ PER_LINE = 5  # small pictures side by side
 
 def stages_of(row: Mapping[Any, Any]) -> list[tuple[int, int]]:
     """(depth, width) of each stage of a network, a row with the columns d1, w1, d2, w2, ..."""
-    pairs = [(row.get(f"d{i + 1}"), row.get(f"w{i + 1}")) for i in range(stages_named(row))]
+    known = takewhile(lambda i: f"d{i}" in row, count(1))
+    pairs = [(row.get(f"d{i}"), row.get(f"w{i}")) for i in known]
     return [(int(d), int(w)) for d, w in pairs if d is not None and w is not None and d == d]
 
 

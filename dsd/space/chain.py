@@ -82,13 +82,16 @@ class Chain:
 
     @cached_property
     def _messages(self) -> list[FloatArray]:
-        """Per stage, weight of each value: its probability times that of any legal rest."""
-        weight = self.draws[-1].probabilities * self.masks[-1]
+        """Per stage, weight of each value: its probability times that of any legal rest.
+
+        Scaled by powers of two, which rounds nothing, as hundreds of stages would leave no number.
+        """
+        weight = _scaled(self.draws[-1].probabilities * self.masks[-1])
         weights = [weight]
         for i in range(len(self.draws) - 2, -1, -1):
             pair = self.pairs[i]
             rest = np.full(len(self.draws[i]), weight.sum()) if pair is None else pair @ weight
-            weight = self.draws[i].probabilities * self.masks[i] * rest
+            weight = _scaled(self.draws[i].probabilities * self.masks[i] * rest)
             weights.insert(0, weight)
         return weights
 
@@ -142,6 +145,12 @@ class _Law:
         for _ in range(self.most):
             index += u >= self.edges.take(index + start)
         return index
+
+
+def _scaled(weights: FloatArray) -> FloatArray:
+    """The same with the largest from 1/2 to 1."""
+    exponent = int(np.frexp(weights.max())[1])
+    return np.ldexp(weights, -exponent)
 
 
 def free_chain(draws: Sequence[Draw]) -> Chain:

@@ -7,6 +7,7 @@ may build one network: quantised-linear spaces, where millions do, are counted i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsd.errors import DsdError
@@ -18,8 +19,6 @@ from dsd.space.sample import regime_rules, sample
 from dsd.space.spec import PER_STAGE, Space
 
 SETTINGS, NETWORKS = "settings", "networks"
-MOST_TRIED = 4_000_000
-BLOCK = 1 << 17
 ANY_NUMBER = 1_000_000_000
 
 
@@ -50,15 +49,20 @@ class Count:
         return self.at_least if self.exact else None
 
 
-def count(space: Space, regime: Regime) -> Count:
+def count(
+    space: Space, regime: Regime, minutes: float = 10.0,
+    told: Callable[[int, int], None] = lambda done, cases: None,
+) -> Count:  # fmt: skip
     """Settings of a per-stage space, or networks of a quantised-linear one, inside the band.
 
-    Settings are exact wherever time allows; where not, there is a lower and an upper bound.
+    Settings are exact wherever memory and about `minutes` of one core allow; where not, there is a
+    lower and an upper bound. The minutes are those of a fixed estimate: all machines find the same.
+    `told` hears how many of how many cases are counted.
     """
     rules = regime_rules(space, regime)
     if space.form != PER_STAGE:
         return _networks(space, regime, rules)
-    found = count_settings(space, regime, rules)
+    found = count_settings(space, regime, rules, 60 * minutes, told)
     method = " and ".join(found.methods)
     return Count(found.total, found.at_least, found.at_most, SETTINGS, method, found.left_out)
 

@@ -45,13 +45,17 @@ class Condition:
         """What it couples."""
         return frozenset(map(_part, self.rule.names))
 
+    def columns(self) -> dict[str, tuple[Part, str]]:
+        """For each name that the rule reads, a part and its column."""
+        return {name: (_part(name), self._column(name)) for name in self.rule.names}
+
     def reads(self, part: Part) -> set[str]:
         """The columns it reads of a part."""
-        return {self._column(name) for name in self.rule.names if _part(name) == part}
+        return {column for one, column in self.columns().values() if one == part}
 
     def holds(self, env: Env) -> BoolArray:
         """Whether it holds for each of n values of the parts it couples."""
-        columns = {name: env[_part(name)][self._column(name)] for name in self.rule.names}
+        columns = {name: env[part][column] for name, (part, column) in self.columns().items()}
         size = max(len(column) for column in columns.values())
         return self.rule(columns, 1) & np.ones(size, dtype=bool)
 
@@ -117,6 +121,14 @@ class Case:
             return replace(self, depths=tuple(depths))
         shape = {name: x[rows] for name, x in self.shapes[at].items()}
         return replace(self, shapes=(*self.shapes[:at], shape, *self.shapes[at + 1 :]))
+
+    def known(self, condition: Condition) -> dict[str, float]:
+        """What is fixed of the names that a condition reads."""
+        return {
+            name: float(self.fixed[part][column][0])
+            for name, (part, column) in condition.columns().items()
+            if part in self.fixed
+        }
 
     @property
     def possible(self) -> bool:

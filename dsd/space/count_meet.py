@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsd.space.count_bits import Met, Subsets
+from dsd.space.count_planes import Plane
 from dsd.space.count_tables import BoolArray, IntArray, Table
 
 CHUNK = 1 << 20
 MOST_STORED = 20_000_000
+POINT_STEPS, WORD_STEPS = 6.0, 0.3  # what it takes to meet a point in planes, and a word of bits
 _NEVER = 1 << 60
 
 
@@ -30,10 +33,12 @@ class TooManyError(Exception):
 @dataclass(frozen=True)
 class Region:
     """Where networks are counted: bounds (low, high) of each column, both inside, the first finite;
-    `holds` tests (columns, n) costs for all else."""
+    `holds` tests (columns, n) costs for all else. planes: all of it but for the first column's
+    bounds, where that can be said in planes."""
 
     bounds: tuple[tuple[int, int], ...]
     holds: Callable[[IntArray], BoolArray] | None = None
+    planes: tuple[Plane, ...] | None = None
 
 
 @dataclass
@@ -96,8 +101,8 @@ def count_lists(stages: Sequence[Sequence[Table]], region: Region, budget: Budge
         forward = steps[0] <= steps[1]
         if last - first == 1:
             grown, kept = ((onward, start), end) if forward else ((back, end), start)
-            budget.spend(min(steps))
             met = _Met(kept, region, budget, graph.scale)
+            budget.spend(int(min(steps) * met.effort))
             return sum(met.count(part) for part in grown[0].grown(grown[1]))
         if min(steps) > MOST_STORED:
             raise TooManyError(min(steps))
@@ -258,9 +263,18 @@ class _Met:
         self.kept, self.region, self.budget, self.scale = kept, region, budget, scale
         self.key = kept.node * scale + kept.cost[0]
         self.times = np.concatenate([[0], np.cumsum(kept.times)])
+        self.subsets, self.effort = None, 1.0
+        if region.planes:
+            sides = kept.node, kept.cost, kept.times, region.bounds[0], region.planes
+            self.subsets = Subsets(*sides)
+            self.effort = POINT_STEPS + WORD_STEPS * self.subsets.words()
 
     def count(self, points: _List) -> int:
         """Settings that the points make with this list."""
+        if self.subsets:
+            return sum(
+                self._with(met, points) for met in self.subsets.met(points.node, points.cost)
+            )
         (low, high), *others = self.region.bounds
         base = points.node * self.scale
         stop = np.searchsorted(self.key, base + (high - points.cost[0]), "right")
@@ -270,6 +284,11 @@ class _Met:
         pairs = int((stop - start).sum())
         self.budget.spend(pairs)
         return sum(self._tested(points, rows, at) for rows, at in _pairs(start, stop))
+
+    def _with(self, met: Met, points: _List) -> int:
+        sure, (rows, places) = dot(met.found, points.times[met.rows]), met.pairs
+        self.budget.spend(len(rows))
+        return sure + (self._tested(points, rows, places) if len(rows) else 0)
 
     def _tested(self, points: _List, rows: IntArray, at: IntArray) -> int:
         cost = points.cost[:, rows] + self.kept.cost[:, at]

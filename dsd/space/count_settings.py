@@ -15,14 +15,14 @@ from dsd.space.candidates import SURE, cost_of
 from dsd.space.count_cases import COST, TOTAL, BoolArray, Case, IntArray, cases
 from dsd.space.count_dense import bounds, coarse_unit, count_all, count_band, effort
 from dsd.space.count_meet import Budget, Region, TooManyError, count_lists
-from dsd.space.count_tables import tables
+from dsd.space.count_planes import Plane, band_plane, rule_planes
+from dsd.space.count_tables import Table, tables
 from dsd.space.rules import Rules
 from dsd.space.spec import Space
 
-EASY_WORK, MOST_WORK = 60_000_000_000, 600_000_000_000  # additions, about 0.3 ns each
+ADDITION_S, STEP_S = 0.3e-9, 40e-9  # what one takes, about: in arrays, and of a point of a list
+EASY_S = 18.0  # arrays that take no longer are not worth trying lists
 MOST_BYTES = 2_200_000_000
-MOST_STEPS = 4_000_000_000  # points of lists, about 40 ns each
-STEP_WORK = 100
 ARRAYS, LISTS = "dynamic programming", "meeting in the middle"
 ROUNDED = "dynamic programming on rounded costs"
 _NEVER = 1 << 60
@@ -39,27 +39,50 @@ class Found:
     left_out: tuple[str, ...]
 
 
-def count_settings(space: Space, regime: Regime, rules: Rules) -> Found:
-    """Exact where `at_least` is `at_most`; rules that couple too much are left out and named."""
+def count_settings(
+    space: Space, regime: Regime, rules: Rules, seconds: float,
+    told: Callable[[int, int], None] = lambda done, cases: None,
+) -> Found:  # fmt: skip
+    """Exact where `at_least` is `at_most`; rules that couple too much are left out and named.
+
+    `seconds` are what exact counts may take by a fixed estimate of each kind of work, so that every
+    machine finds the same. What some cases leave, others get. `told` hears of each case that ends.
+    """
     each, left_out = cases(space, rules)
-    known = list(each)
-    total = at_least = at_most = 0
+    waiting = list(each)
+    number, total, inside = len(waiting), 0, 0
     methods: dict[str, None] = {}
-    for case in known:
-        one = _Count(space, regime, case, len(known))
-        total += one.total
-        least, most = one.inside()
-        at_least, at_most = at_least + least, at_most + most
+    progress = True
+    while waiting and progress:
+        still: list[Case] = []
+        for at, case in enumerate(waiting):
+            one = _Count(space, regime, case, number, max(0.0, seconds) / (len(waiting) - at))
+            found = one.exact()
+            seconds -= one.spent
+            if found is None:
+                still.append(case)
+                continue
+            total, inside = total + one.total, inside + found
+            methods |= dict.fromkeys(one.methods)
+            told(number - len(waiting) + at + 1 - len(still), number)
+        progress, waiting = len(still) < len(waiting), still
+    least = most = inside
+    for case in waiting:
+        one = _Count(space, regime, case, number, max(0.0, seconds) / len(waiting))
+        low, high = one.bounded()
+        total, least, most = total + one.total, least + low, most + high
         methods |= dict.fromkeys(one.methods)
-    found = tuple(methods) or (ARRAYS,)
-    return Found(total, 0 if left_out else at_least, at_most, found, left_out)
+    return Found(total, 0 if left_out else least, most, tuple(methods) or (ARRAYS,), left_out)
 
 
 class _Count:
-    """One case: its tables by column, the region of costs, and the methods that were of use."""
+    """One of `number` cases: its tables by column, the region of costs, the methods that were of
+    use, the seconds that exact counts may take and have `spent`."""
 
-    def __init__(self, space: Space, regime: Regime, case: Case, share: int) -> None:
-        self.share, self.methods = share, set[str]()
+    def __init__(
+        self, space: Space, regime: Regime, case: Case, number: int, seconds: float
+    ) -> None:
+        self.number, self.seconds, self.spent, self.methods = number, seconds, 0.0, set[str]()
         read = {x for c in case.on_cost for x in c.reads(COST) | c.reads(TOTAL)}
         stem = network_cost(regime.stem, (), space.block, 0, regime.resolution).as_dict() | {"d": 0}
         columns = list(dict.fromkeys([*_narrow_first(regime.band), *sorted(read)])) or ["flops"]
@@ -72,6 +95,27 @@ class _Count:
             if column not in read and self._holds_all(column):
                 del self.tables[column]
         self.test = _test(case, list(self.tables), stem) if case.on_cost else None
+        self.planes = self._planes(case, stem)
+
+    def _planes(self, case: Case, stem: dict[str, int]) -> tuple[Plane, ...] | None:
+        """All limits but those of the first column as planes, None where a rule is none."""
+        columns, most = (
+            list(self.tables),
+            {c: sum(t.most for t in x) for c, x in self.tables.items()},
+        )
+        ends = {c: (max(low, _least(self.tables[c])) + stem[c], high + stem[c])
+                for c, (low, high) in self.bounds.items() if c in columns}  # fmt: skip
+        planes = [
+            band_plane(k, len(columns), *self.bounds[c], most[c])
+            for k, c in enumerate(columns[1:], start=1)
+            if not self._holds_all(c)
+        ]
+        for condition in case.on_cost:
+            found = rule_planes(condition.rule.tree, ends, columns, case.known(condition))
+            if found is None:
+                return None
+            planes += [plane.beyond(np.array([stem[c] for c in columns])) for plane in found]
+        return tuple(planes)
 
     def _within(self, band: tuple[float, float] | None, stem: int, column: str) -> tuple[int, int]:
         """The bounds of a column for the stages alone, as whole numbers."""
@@ -81,63 +125,82 @@ class _Count:
 
     def _holds_all(self, column: str) -> bool:
         low, high = self.bounds[column]
-        least = sum(int(t.least.min(initial=_NEVER)) for t in self.tables[column])
-        return low <= least and high >= sum(t.most for t in self.tables[column])
+        return low <= _least(self.tables[column]) and high >= sum(
+            t.most for t in self.tables[column]
+        )
 
-    def inside(self) -> tuple[int, int]:
-        """Settings in the region: at least and at most."""
+    def exact(self) -> int | None:
+        """Settings in the region, or None where that takes more time than is allowed."""
         if not self.total or any(high < low for low, high in self.bounds.values()):
-            return 0, 0
-        if len(self.tables) == 1 and self.test is None:
-            return self._one_column(next(iter(self.tables)))
-        first = self._one_column(next(iter(self.tables)))
-        few = first[0] <= MOST_STEPS // self.share  # each of these would be looked at
-        found = self._by_lists(list(self.tables), self.test) if few else None
-        if found is not None:
-            return found, found
-        each = [first, *(self._one_column(column) for column in list(self.tables)[1:])]
+            return 0
+        columns = list(self.tables)
+        plain = self.test is None and len(columns) == 1
+        if plain or self.planes is None:
+            first = self._one_column(columns[0])
+            if plain or first is None:
+                return first
+            if first * STEP_S > self.seconds:  # each of these would be tried
+                return None
+        return self._by_lists(columns, self.test, self.seconds)
+
+    def bounded(self) -> tuple[int, int]:
+        """At least and at most so many settings in the region: from each column alone."""
+        each = [self._bounds_of(column) for column in self.tables]
         least = sum(low for low, _ in each) - (len(each) - 1) * self.total
         return max(0, least) if self.test is None else 0, min(high for _, high in each)
 
-    def _one_column(self, column: str) -> tuple[int, int]:
+    def _one_column(self, column: str) -> int | None:
+        """Settings within the column's own bounds."""
         stages, (low, high) = self.tables[column], self.bounds[column]
         if self._holds_all(column):
-            return self.total, self.total
-        mixed = any(table.fits is not None for table in stages)
+            return self.total
         size, work = effort(stages, low, high)
-        fits = size <= MOST_BYTES and not mixed
-        if fits and work * self.share <= EASY_WORK:
-            return self._said(ARRAYS, count_band(stages, low, high))
-        found = self._by_lists([column], None, work // STEP_WORK if fits else MOST_STEPS)
-        if found is not None:
-            return found, found
-        if fits and work * self.share <= MOST_WORK:
-            return self._said(ARRAYS, count_band(stages, low, high))
+        needs = work * ADDITION_S
+        if size > MOST_BYTES or any(table.fits is not None for table in stages):
+            needs = math.inf
+        found = None
+        if needs * self.number > EASY_S:
+            found = self._by_lists([column], None, min(needs, self.seconds))
+        if found is not None or needs > max(self.seconds, EASY_S / self.number):
+            return found
+        self.spent += needs
+        self.methods.add(ARRAYS)
+        return count_band(stages, low, high)
+
+    def _bounds_of(self, column: str) -> tuple[int, int]:
+        exact = self._one_column(column)
+        if exact is not None:
+            return exact, exact
         self.methods.add(ROUNDED)
+        stages, (low, high) = self.tables[column], self.bounds[column]
         plain = [replace(table, fits=None) for table in stages]
-        unit = coarse_unit(plain, low, high, MOST_BYTES, EASY_WORK // self.share)
+        unit = coarse_unit(plain, low, high, MOST_BYTES, int(EASY_S / ADDITION_S / self.number))
         least, most = bounds(plain, low, high, unit)
+        mixed = any(table.fits is not None for table in stages)
         return (0, min(most, self.total)) if mixed else (least, most)
 
-    def _said(self, method: str, number: int) -> tuple[int, int]:
-        self.methods.add(method)
-        return number, number
-
     def _by_lists(
-        self,
-        columns: Sequence[str],
-        test: Callable[[IntArray], BoolArray] | None,
-        steps: int = MOST_STEPS,
+        self, columns: Sequence[str], test: Callable[[IntArray], BoolArray] | None, seconds: float
     ) -> int | None:
-        """Settings in the region, or None where that takes more steps than are allowed."""
+        """Settings in the region, or None where that takes more time than is allowed."""
         stages = list(zip(*(self.tables[c] for c in columns), strict=True))
-        region = Region(tuple(self.bounds[c] for c in columns), test)
+        planes = self.planes if len(columns) > 1 or test is not None else None
+        region = Region(tuple(self.bounds[c] for c in columns), test, planes)
+        steps = int(seconds / STEP_S)
+        budget = Budget(steps)
         try:
-            found = count_lists(stages, region, Budget(min(steps, MOST_STEPS // self.share)))
+            found = count_lists(stages, region, budget)
         except TooManyError:
             return None
+        finally:
+            self.spent += (steps - budget.left) * STEP_S
         self.methods.add(LISTS)
         return found
+
+
+def _least(stages: Sequence[Table]) -> int:
+    """The lowest cost of the stages."""
+    return sum(int(table.least.min(initial=_NEVER)) for table in stages)
 
 
 def _check_size(space: Space, regime: Regime, case: Case) -> None:

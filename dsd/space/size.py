@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Size:
     """
 
     freedom: int
-    paper: float
+    paper: int
     settings: int
     bounded: tuple[str, ...]
 
@@ -44,7 +45,7 @@ def size(space: Space) -> Size:
     paper = math.prod(_paper(space, name, chain) for name, chain in chains.items())
     return Size(
         freedom=sum(len(v) > 1 for chain in chains.values() for v in chain.allowed),
-        paper=paper,
+        paper=round(paper),
         settings=math.prod(chain.size for chain in chains.values()),
         bounded=tuple(sorted({r.text for r in (*rules.drawn, *costly)})),
     )
@@ -63,12 +64,12 @@ def band_share(space: Space, regime: Regime, n: int = 1 << 15) -> tuple[int, int
     return len(judge(space, regime, rules, batch).inside), n
 
 
-def _paper(space: Space, name: str, chain: Chain) -> float:
+def _paper(space: Space, name: str, chain: Chain) -> Fraction:
     values = len(chain.allowed[0])
     if space.form != PER_STAGE:
-        return LINE_VALUES if name in LINE and values > 1 else values
-    count = math.prod(float(len(draw)) for draw in chain.draws[: chain.uniforms])
-    return count / math.factorial(space.stages) if _ordered(space, name) else count
+        return Fraction(LINE_VALUES if name in LINE and values > 1 else values)
+    count = math.prod(len(draw) for draw in chain.draws[: chain.uniforms])
+    return Fraction(count, math.factorial(space.stages) if _ordered(space, name) else 1)
 
 
 def _ordered(space: Space, name: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,10 @@ from dsd.net.build import build
 from dsd.net.cost import cost
 from dsd.regime import load_regime, regime_from
 from dsd.space import sample as sampling
+from dsd.space.count import count
 from dsd.space.quantized import quantized_widths
 from dsd.space.sample import sample
+from dsd.space.size import size
 from dsd.space.spec import load_space, space_from, space_names
 
 PAPER = load_regime("imagenet_400mf")
@@ -154,3 +159,20 @@ def test_an_empty_band_ends_with_what_refused_most(monkeypatch):
     monkeypatch.setattr(sampling, "PATIENCE", 100_000)
     with pytest.raises(DsdError, match=r"flops below 100,000,000,000.*refused most"):
         sample(tiny(), open_band(1e11, 1e12), 5)
+
+
+@pytest.mark.parametrize("stages", [17, 100])
+def test_spaces_of_many_stages(stages):
+    """Counted, sampled, told apart and priced as those of four."""
+    draws = {"d": [1, 2], "w": {"uniform": [8, 64], "step": 8}, "b": [1], "g": [8]}
+    rules = ["w[i+1] >= w[i]", "g[i+1] == g[i]", f"d{stages} <= d1"]
+    data = {"form": "per-stage", "stages": stages, "draw": draws, "restrict": rules}
+    space = space_from(data, "long", "long")
+    strides = (2, 2, 2, *(1,) * (stages - 3))
+    regime = replace(PAPER, band={}, resolution=32, strides=strides)
+    found = sample(space, regime, 5, seed=2)
+    assert {len(arch.stages) for arch in found.archs} == {stages}
+    assert all(space.contains(arch) for arch in found.archs)
+    assert cost(found.archs[0], 32).flops == found.flops[0]
+    orders = math.comb(stages + 7, 7)  # of eight widths that never fall
+    assert size(space).settings == count(space, regime).total * 4 // 3 == orders * 2**stages

@@ -20,6 +20,7 @@ FAULTS = {
     "unknown key": ('colour = "red"\n' + GOOD, "unknown key 'colour'"),
     "near key": ("stagez = 4\n" + GOOD, "Did you mean 'stages'"),
     "wrong type": (GOOD.replace("stages = 4", 'stages = "four"'), "needs int"),
+    "no stage": (GOOD.replace("stages = 4", "stages = 0"), "1 is the least that works"),
     "missing parent": ('extends = "nowhere"\n', "No space 'nowhere'"),
     "unknown name": ('restrict = ["q <= 3"]\n' + GOOD, "unknown name 'q'"),
     "python": ('restrict = ["__import__(\\"os\\")"]\n' + GOOD, "not part of the language"),
