@@ -82,15 +82,18 @@ class _Edges:
         return _Edges(self.source[rows], self.target[rows], self.cost[:, rows], self.times[rows])
 
 
-def count_lists(stages: Sequence[Sequence[Table]], region: Region, budget: Budget) -> int:
+def count_lists(
+    stages: Sequence[Sequence[Table]], region: Region, budget: Budget, units: IntArray | None = None
+) -> int:
     """Settings of the stages whose cost lies in the region; for each stage one table a column.
 
+    units (columns,): costs are rounded down to, and the region is in them.
     Raises TooManyError where lists or look-ups outgrow the budget.
     """
     edges = max(int(t[0].allowed.sum()) * int(t[0].follows.sum()) for t in stages)
     if edges > MOST_STORED:
         raise TooManyError(edges)
-    graph = _Graph(stages, region)
+    graph = _Graph(stages, region, units)
     start, end = graph.nothing(), graph.nothing()
     first, last = 0, len(stages)
     while True:
@@ -108,18 +111,21 @@ def count_lists(stages: Sequence[Sequence[Table]], region: Region, budget: Budge
             raise TooManyError(min(steps))
         budget.spend(min(steps))
         if forward:
-            start, first = _joined(onward.grown(start), graph.scale), first + 1
+            start, first = _joined(onward.grown(start), graph), first + 1
         else:
-            end, last = _joined(back.grown(end), graph.scale), last - 1
+            end, last = _joined(back.grown(end), graph), last - 1
 
 
 class _Graph:
     """All layers, without the edges that no network of the region takes."""
 
-    def __init__(self, stages: Sequence[Sequence[Table]], region: Region) -> None:
-        self.region = region
+    def __init__(
+        self, stages: Sequence[Sequence[Table]], region: Region, units: IntArray | None
+    ) -> None:
+        self.region, self.merges = region, units is not None or len(region.bounds) == 1
         self.scale = region.bounds[0][1] + 2  # node * scale + cost: sorts by both
         edges = [_edges(tables) for tables in stages]
+        edges = edges if units is None else [_rounded(layer, units) for layer in edges]
         self.sizes = [tables[0].states * len(tables[0].follows) for tables in stages] + [1]
         ahead = _reach(edges, self.sizes, backward=True)
         behind = _reach(edges, self.sizes, backward=False)
@@ -160,6 +166,16 @@ def _edges(tables: Sequence[Table]) -> _Edges:
     s, m, n = state[a], shape[a], depth[b]
     cost = np.stack([t.first[s, m] + t.more[m, n] for t in tables])
     return _Edges(s * classes + before[b], table.state[m] * stays + after[b], cost, table.times[m])
+
+
+def _rounded(layer: _Edges, units: IntArray) -> _Edges:
+    """Edges with costs in whole units, equal ones as one."""
+    cost = layer.cost // units[:, None]
+    order = np.lexsort((*cost, layer.target, layer.source))
+    rows = np.vstack([layer.source, layer.target, cost])[:, order]
+    first = np.flatnonzero(np.diff(rows, axis=1, prepend=-1).any(axis=0))
+    times = np.add.reduceat(layer.times[order], first)
+    return _Edges(rows[0, first], rows[1, first], rows[2:, first], times)
 
 
 def _reach(
@@ -241,18 +257,19 @@ def _pairs(start: IntArray, stop: IntArray) -> Iterator[tuple[IntArray, IntArray
         yield np.repeat(part, size), last - np.arange(len(last))
 
 
-def _joined(parts: Iterator[_List], scale: int) -> _List:
-    """The parts as one list, by node and first cost; equal points are one where cost is one."""
+def _joined(parts: Iterator[_List], graph: _Graph) -> _List:
+    """The parts as one list, by node and first cost; equal points are one where that is likely."""
     whole = list(parts)
     node, times = (np.concatenate([getattr(p, x) for p in whole]) for x in ("node", "times"))
     cost = np.concatenate([p.cost for p in whole], axis=1)
     del whole
-    key = node * scale + cost[0]
-    order = np.argsort(key)
+    key = node * graph.scale + cost[0]
+    order = np.lexsort((*cost[1:], key)) if graph.merges else np.argsort(key)
     found = _List(node[order], cost[:, order], times[order])
-    if len(cost) > 1 or not len(found):
+    if not graph.merges or not len(found):
         return found
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    changes = np.diff(np.vstack([key[order], found.cost[1:]]), axis=1, prepend=-1).any(axis=0)
+    first = np.flatnonzero(changes)
     return _List(found.node[first], found.cost[:, first], np.add.reduceat(found.times, first))
 
 

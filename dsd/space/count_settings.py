@@ -13,6 +13,7 @@ from dsd.net.cost import network_cost
 from dsd.regime import Regime
 from dsd.space.candidates import SURE, cost_of
 from dsd.space.count_cases import COST, TOTAL, BoolArray, Case, IntArray, cases
+from dsd.space.count_coarse import coarse_bounds
 from dsd.space.count_dense import bounds, coarse_unit, count_all, count_band, effort
 from dsd.space.count_meet import Budget, Region, TooManyError, count_lists
 from dsd.space.count_planes import Plane, band_plane, rule_planes
@@ -21,10 +22,12 @@ from dsd.space.rules import Rules
 from dsd.space.spec import Space
 
 ADDITION_S, STEP_S = 0.3e-9, 40e-9  # what one takes, about: in arrays, and of a point of a list
+COARSE_S = 180.0  # for bounds under several limits
 EASY_S = 18.0  # arrays that take no longer are not worth trying lists
 MOST_BYTES = 2_200_000_000
 ARRAYS, LISTS = "dynamic programming", "meeting in the middle"
 ROUNDED = "dynamic programming on rounded costs"
+ROUNDED_LISTS = "meeting in the middle on rounded costs"
 _NEVER = 1 << 60
 
 
@@ -144,7 +147,17 @@ class _Count:
         return self._by_lists(columns, self.test, self.seconds)
 
     def bounded(self) -> tuple[int, int]:
-        """At least and at most so many settings in the region: from each column alone."""
+        """At least and at most so many settings in the region."""
+        region, stages = self._region(list(self.tables), self.test)
+        if region.planes:
+            found = coarse_bounds(stages, region, int(COARSE_S / STEP_S / self.number))
+            if found is not None:
+                self.methods.add(ROUNDED_LISTS)
+                return found[0], min(found[1], self._bounds_of(next(iter(self.tables)))[1])
+        return self._by_columns()
+
+    def _by_columns(self) -> tuple[int, int]:
+        """From each column alone."""
         each = [self._bounds_of(column) for column in self.tables]
         least = sum(low for low, _ in each) - (len(each) - 1) * self.total
         return max(0, least) if self.test is None else 0, min(high for _, high in each)
@@ -179,13 +192,19 @@ class _Count:
         mixed = any(table.fits is not None for table in stages)
         return (0, min(most, self.total)) if mixed else (least, most)
 
+    def _region(
+        self, columns: Sequence[str], test: Callable[[IntArray], BoolArray] | None
+    ) -> tuple[Region, list[tuple[Table, ...]]]:
+        """Of these columns, with the stages' tables."""
+        stages = list(zip(*(self.tables[c] for c in columns), strict=True))
+        planes = self.planes if len(columns) > 1 or test is not None else None
+        return Region(tuple(self.bounds[c] for c in columns), test, planes), stages
+
     def _by_lists(
         self, columns: Sequence[str], test: Callable[[IntArray], BoolArray] | None, seconds: float
     ) -> int | None:
         """Settings in the region, or None where that takes more time than is allowed."""
-        stages = list(zip(*(self.tables[c] for c in columns), strict=True))
-        planes = self.planes if len(columns) > 1 or test is not None else None
-        region = Region(tuple(self.bounds[c] for c in columns), test, planes)
+        region, stages = self._region(columns, test)
         steps = int(seconds / STEP_S)
         budget = Budget(steps)
         try:

@@ -16,7 +16,7 @@ from dsd.errors import UsageError
 from dsd.net.arch import Stem
 from dsd.net.groups import Stages, buildable
 from dsd.regime import load_regime
-from dsd.space import count_cases, count_dense, count_settings, count_tables
+from dsd.space import count_cases, count_coarse, count_dense, count_settings, count_tables
 from dsd.space.candidates import batch_cost, draw
 from dsd.space.count import count
 from dsd.space.expression import parse_rule
@@ -267,6 +267,26 @@ def test_costs_too_fine_for_memory_give_close_bounds(monkeypatch):
     found = count(space, regime, minutes=0)
     assert not found.exact
     assert 0.97 * exact < found.at_least <= exact <= found.at_most < 1.03 * exact
+
+
+@pytest.mark.parametrize(("parts", "close"), [(4096, 0.15), (200, 0.3), (64, 1.0)])
+@pytest.mark.parametrize("rule", [
+    "params <= 8e4 + 1e-2 * flops", "acts >= 26 * sqrt(flops)", "5e4 <= params - acts / 2 < 9e4"
+])  # fmt: skip
+def test_costs_in_whole_units_give_bounds_under_several_limits(rule, parts, close, monkeypatch):
+    draws = {"d": [1, 2, 3], "w": {"uniform": [8, 64], "step": 8}, "b": [1, 2], "g": [8, 16]}
+    space = spaced(draws, (rule, "w[i+1] >= w[i]", "b[i+1] == b[i]"), 3)
+    regime = replace(PAPER, resolution=32)
+    space_alone = spaced(draws, ("w[i+1] >= w[i]", "b[i+1] == b[i]"), 3)
+    regime = replace(regime, band=middle(space_alone, regime))
+    exact = count(space, regime).inside
+    assert exact > 1000
+    monkeypatch.setattr(count_coarse, "FINEST", parts)
+    monkeypatch.setattr(count_settings, "EASY_S", 1e-9)
+    found = count(space, regime, minutes=0)
+    assert "rounded" in found.method
+    assert found.at_least <= exact <= found.at_most
+    assert found.at_most - found.at_least <= close * exact
 
 
 def test_what_no_memory_or_number_holds_is_said(monkeypatch):
