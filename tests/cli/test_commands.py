@@ -313,3 +313,21 @@ def test_a_space_is_counted_in_its_band(dsd):
     assert 0 < found["inside"] < found["total"]
     assert f"{found['inside']:,} settings" in dsd("count", "small.toml", "--regime", "fashion")
     assert "Did you mean" in dsd.fails("count", "anynetx_ee", code=2)
+
+
+def test_a_count_takes_the_time_it_is_given(dsd):
+    (dsd.folder / "hard.toml").write_text(
+        'extends = "anynetx_e"\n'
+        'restrict = ["d <= 6", "w <= 96", "b == 1", "params <= 1e5 or acts < 2e4"]\n'
+    )
+    exact = json.loads(dsd("count", "hard.toml", "--regime", "fashion", "--json"))
+    bounds = json.loads(
+        dsd("count", "hard.toml", "--regime", "fashion", "--json", "--minutes", "0")
+    )
+    assert exact["exact"]
+    assert not bounds["exact"]
+    assert bounds["at_least"] <= exact["inside"] <= bounds["at_most"]
+    said = dsd("count", "hard.toml", "--regime", "fashion", "--minutes", "0")
+    assert f"between {bounds['at_least']:,} and {bounds['at_most']:,} settings" in said
+    assert "with more --minutes" in said
+    assert "--minutes" in dsd.fails("count", "hard.toml", "--minutes", "-1", code=2)
