@@ -46,9 +46,9 @@ def _largest(stages: Sequence[Sequence[Table]], high: int) -> IntArray:
     """(columns,) the largest cost of a choice that is within the first column's limit."""
     found = np.ones(len(stages[0]), dtype=np.int64)
     for tables in stages:
-        cost = [t.first[:, :, None] + t.more for t in tables]
-        fits = cost[0] <= high
-        found = np.maximum(found, [c.max(where=fits, initial=1) for c in cost])
+        for k in range(len(tables[0].d)):
+            cost = [t.first + t.more[:, k] for t in tables]
+            found = np.maximum(found, [c.max(where=cost[0] <= high, initial=1) for c in cost])
     return found
 
 

@@ -22,6 +22,7 @@ from dsd.space.count_tables import BoolArray, IntArray, Table
 
 CHUNK = 1 << 20
 MOST_STORED = 20_000_000
+EDGE_STEPS, ROUNDED_EDGE_STEPS = 6, 12  # what it takes to make an edge ready
 POINT_STEPS, WORD_STEPS = 6.0, 0.3  # what it takes to meet a point in planes, and a word of bits
 _NEVER = 1 << 60
 
@@ -90,9 +91,10 @@ def count_lists(
     units (columns,): costs are rounded down to, and the region is in them.
     Raises TooManyError where lists or look-ups outgrow the budget.
     """
-    edges = max(int(t[0].allowed.sum()) * int(t[0].follows.sum()) for t in stages)
-    if edges > MOST_STORED:
-        raise TooManyError(edges)
+    edges = [int(t[0].allowed.sum()) * int(t[0].follows.sum()) for t in stages]
+    if max(edges) > MOST_STORED:
+        raise TooManyError(max(edges))
+    budget.spend(sum(edges) * (EDGE_STEPS if units is None else ROUNDED_EDGE_STEPS))
     graph = _Graph(stages, region, units)
     start, end = graph.nothing(), graph.nothing()
     first, last = 0, len(stages)
