@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, literal, select
+from sqlalchemy import Connection, case, func, literal, select
 
 from dsd.store.claims import Claim, change, fence
 from dsd.store.clock import now
@@ -61,7 +61,7 @@ def fail(
 
 
 def _settle(store: Store, claim: Claim, result: dict[str, Any]) -> bool:
-    end = {"finished": now(), "seconds": now() - Run.started, "lease_until": None}
+    end = {"finished": now(), "seconds": _seconds(claim), "lease_until": None}
     with writing(store) as connection:
         if change(connection, claim, **result, **end) or _is_settled(connection, claim, result):
             return True
@@ -69,6 +69,15 @@ def _settle(store: Store, claim: Claim, result: dict[str, Any]) -> bool:
     _log.warning("%s: the lease of attempt %d was lost; its result is kept apart (%s)",
                  claim.label, claim.attempt, result["state"])  # fmt: skip
     return False
+
+
+def _seconds(claim: Claim) -> Any:
+    """From the claim to now, or what its epochs took where that is more: those that an earlier
+    attempt left in a checkpoint count."""
+    mine = Epoch.run_id == claim.run_id, Epoch.attempt == claim.attempt
+    trained = select(func.sum(Epoch.seconds)).where(*mine).scalar_subquery()
+    held = now() - Run.started
+    return case((trained > held, trained), else_=held)
 
 
 def _is_settled(connection: Connection, claim: Claim, result: dict[str, Any]) -> bool:

@@ -132,6 +132,20 @@ def test_a_result_is_recorded_once_and_for_all(store: Store, owner: str, draw: A
     assert [late.state for late in all_rows(store, LateResult)] == ["failed"]
 
 
+def test_epochs_that_an_earlier_attempt_left_count_as_time(
+    store: Store, owner: str, draw: Any
+) -> None:
+    save_sample(store, draw(1))
+    first = claim(store, owner)
+    assert queue.record_epoch(store, first, {**EPOCH, "seconds": 500.0})
+    assert queue.release(store, first)
+    held = claim(store, owner)
+    for epoch, seconds in ((1, 500.0), (2, 400.0)):  # the first from its checkpoint
+        assert queue.record_epoch(store, held, {**EPOCH, "epoch": epoch, "seconds": seconds})
+    assert done(store, held)
+    assert row(store, held).seconds == 900.0
+
+
 @pytest.mark.parametrize("state", ["failed", "out-of-memory"])
 def test_a_failure_keeps_message_and_trace(store: Store, owner: str, draw: Any, state: str) -> None:
     save_sample(store, draw(1))
