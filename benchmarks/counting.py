@@ -16,8 +16,8 @@ import time
 import numpy as np
 
 from dsd.regime import load_regime
-from dsd.space import count_settings
 from dsd.space.count import Count, count
+from dsd.space.counting import settings
 from dsd.space.spec import load_space, space_from
 
 RULE = "params <= 3.0e6 + 5.5e-3 * flops"
@@ -36,12 +36,12 @@ def main() -> None:
         begin = time.perf_counter()
         return count(space, regime, minutes), time.perf_counter() - begin
 
-    planes = count_settings.rule_planes
+    planes = settings.rule_planes
     times: dict[str, list[float]] = {"half planes": [], "pair by pair": []}
     found = {}
     for _ in range(given.repeats):
         for way, read in (("half planes", planes), ("pair by pair", lambda *rule: None)):
-            count_settings.rule_planes = read  # type: ignore[assignment]
+            settings.rule_planes = read  # type: ignore[assignment]
             found[way], seconds = timed(600)
             times[way].append(seconds)
     numbers = {x.inside for x in found.values()}

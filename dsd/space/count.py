@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from dsd.errors import DsdError
 from dsd.regime import Regime
-from dsd.space.count_lines import count_lines
-from dsd.space.count_settings import count_settings
+from dsd.space.counting.lines import count_lines
+from dsd.space.counting.settings import count_settings
 from dsd.space.rules import Rules
 from dsd.space.sample import regime_rules, sample
 from dsd.space.spec import PER_STAGE, Space

@@ -97,9 +97,9 @@ def test_the_released_samplers_space_on_a_coarser_grid():
 
 
 def test_too_many_networks_end_with_a_lower_bound(monkeypatch):
-    from dsd.space import count_lines
+    from dsd.space.counting import lines
 
-    monkeypatch.setattr(count_lines, "MOST_NETWORKS", 100)
+    monkeypatch.setattr(lines, "MOST_NETWORKS", 100)
     found = count(lined(), replace(PAPER, band={}))
     assert (found.at_most, found.inside, found.exact) == (None, None, False)
     assert 100 < found.at_least < networks(lined(), replace(PAPER, band={}))[0]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsd.space import count_bits
-from dsd.space.count_bits import Subsets
-from dsd.space.count_planes import Plane, band_plane, rule_planes
+from dsd.space.counting import bits
+from dsd.space.counting.bits import Subsets
+from dsd.space.counting.planes import Plane, band_plane, rule_planes
 from dsd.space.expression import parse
 
 COLUMNS = ("flops", "params", "acts", "d")
@@ -112,8 +112,8 @@ def lists(draw):
 def test_pairs_within_planes_are_those_that_are_found_one_by_one(drawn, run):
     kept, came, planes, limits = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_bits, "RUN", run)
-        patch.setattr(count_bits, "AT_ONCE", 50)
+        patch.setattr(bits, "RUN", run)
+        patch.setattr(bits, "AT_ONCE", 50)
         met = list(Subsets(*kept, limits, planes).met(came[0], came[1]))
     found = sum(int(one.found @ came[2][one.rows]) for one in met)
     open_ = sorted(

@@ -16,9 +16,10 @@ from dsd.errors import UsageError
 from dsd.net.arch import Stem
 from dsd.net.groups import Stages, buildable
 from dsd.regime import load_regime
-from dsd.space import count_cases, count_coarse, count_dense, count_settings, count_tables
 from dsd.space.candidates import batch_cost, draw
 from dsd.space.count import count
+from dsd.space.counting import cases, coarse, dense, tables
+from dsd.space.counting import settings as counting
 from dsd.space.expression import parse_rule
 from dsd.space.rules import columns_of, reads_network
 from dsd.space.sample import judge, regime_rules
@@ -181,7 +182,7 @@ def test_totals_beyond_int64():
 def test_counts_beyond_a_type_go_on_in_the_next(kind, monkeypatch):
     space = spaced(SMALL, ("w[i+1] >= w[i]",), 2)
     regime = replace(PAPER, band=middle(space, PAPER))
-    monkeypatch.setattr(count_dense, "_integer", lambda bound: kind)
+    monkeypatch.setattr(dense, "_integer", lambda bound: kind)
     assert (count(space, regime).total, count(space, regime).inside) == brute(space, regime)
 
 
@@ -239,7 +240,7 @@ def test_settings_equal_enumeration_whatever_is_asked(drawn, way):
     total, inside = brute(space, regime)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in WAYS[way].items():
-            patch.setattr(count_settings, name, value)
+            patch.setattr(counting, name, value)
         found = count(space, regime, minutes=0 if way == "bounds" else 10)
     assert found.total == total or found.left_out
     assert found.at_least <= inside <= found.at_most
@@ -262,8 +263,8 @@ def test_costs_too_fine_for_memory_give_close_bounds(monkeypatch):
     regime = replace(PAPER, resolution=32)
     regime = replace(regime, band=middle(space, regime))
     exact = brute(space, regime)[1]
-    monkeypatch.setattr(count_settings, "MOST_BYTES", 10_000)
-    monkeypatch.setattr(count_settings, "coarse_unit", lambda *given: 500)
+    monkeypatch.setattr(counting, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(counting, "coarse_unit", lambda *given: 500)
     found = count(space, regime, minutes=0)
     assert not found.exact
     assert 0.97 * exact < found.at_least <= exact <= found.at_most < 1.03 * exact
@@ -281,8 +282,8 @@ def test_costs_in_whole_units_give_bounds_under_several_limits(rule, parts, clos
     regime = replace(regime, band=middle(space_alone, regime))
     exact = count(space, regime).inside
     assert exact > 1000
-    monkeypatch.setattr(count_coarse, "FINEST", parts)
-    monkeypatch.setattr(count_settings, "EASY_S", 1e-9)
+    monkeypatch.setattr(coarse, "FINEST", parts)
+    monkeypatch.setattr(counting, "EASY_S", 1e-9)
     found = count(space, regime, minutes=0)
     assert "rounded" in found.method
     assert found.at_least <= exact <= found.at_most
@@ -293,13 +294,13 @@ def test_what_no_memory_or_number_holds_is_said(monkeypatch):
     wide = spaced({**SMALL, "w": [500_000, 1_000_000]}, block="R")
     with pytest.raises(UsageError, match=r"up to .* flops at 4096 px, more than 64 bits can count"):
         count(wide, banded(0, 1e12, resolution=4096))
-    monkeypatch.setattr(count_tables, "MOST_STEPS", 10)
+    monkeypatch.setattr(tables, "MOST_STEPS", 10)
     with pytest.raises(UsageError, match=r"Stage 1 .* too many to count. Larger steps would work"):
         count(spaced(SMALL), banded(0, 1e12))
 
 
 def test_rules_that_couple_too_much_are_left_out_and_named(monkeypatch):
-    monkeypatch.setattr(count_cases, "MOST_CASES", 1)
+    monkeypatch.setattr(cases, "MOST_CASES", 1)
     space = spaced(TINY, ("w3 <= 2 * w1", "w[i+1] >= w[i]"), 3)
     regime = banded(1e6, 3e6)
     found = count(space, regime)

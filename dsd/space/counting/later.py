@@ -1,4 +1,4 @@
-"""What the stages from one on still offer: S of `dsd.space.count_dense`, stored or computed."""
+"""What the stages from one on still offer: S of `dsd.space.counting.dense`, stored or computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsd.space.count_tables import IntArray, Table
+from dsd.space.counting.tables import IntArray, Table
 
 Array = NDArray[Any]
 JUMP_WORK = 16  # a look-up at one point costs about as much as 16 additions in a row

@@ -2,7 +2,7 @@
 
 A choice is a depth d and a shape (w, b, g). Of all that was drawn before, a stage needs to know
 the previous stage's state alone: its buildable width, and what the rules between them read. Rules
-that couple more are met by cases (`dsd.space.count_cases`), inside which they couple less.
+that couple more are met by cases (`dsd.space.counting.cases`), inside which they couple less.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dsd.errors import UsageError
 from dsd.net.arch import Stage
 from dsd.net.cost import network_cost
 from dsd.regime import Regime
-from dsd.space.count_cases import DEPTH, SHAPE, Case, Condition, IntArray, Shapes
+from dsd.space.counting.cases import DEPTH, SHAPE, Case, Condition, IntArray, Shapes
 from dsd.space.spec import Space
 
 BoolArray = NDArray[np.bool_]

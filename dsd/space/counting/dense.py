@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from dsd.space.count_later import Array, Asked, Last, Later, Stored
-from dsd.space.count_meet import dot
-from dsd.space.count_tables import IntArray, Table
+from dsd.space.counting.later import Array, Asked, Last, Later, Stored
+from dsd.space.counting.meet import dot
+from dsd.space.counting.tables import IntArray, Table
 
 FEW, MOST_POINTS = 100_000, 20_000_000
 POINT_WORK = 16  # a look-up at one point costs about as much as 16 additions in a row

@@ -1,4 +1,4 @@
-"""Pairs of points within half planes, 64 at a time: how `dsd.space.count_meet` meets under rules
+"""Pairs of points within half planes, 64 at a time: how `dsd.space.counting.meet` meets under rules
 on several costs.
 
 Of a run of kept points, those below a limit are a subset that is the same for all limits between
@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dsd.space.count_planes import FloatArray, Plane
-from dsd.space.count_tables import BoolArray, IntArray
+from dsd.space.counting.planes import FloatArray, Plane
+from dsd.space.counting.tables import BoolArray, IntArray
 
 Words = NDArray[np.uint64]
 Ranks = tuple[

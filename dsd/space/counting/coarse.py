@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dsd.space.count_meet import Budget, Region, TooManyError, count_lists
-from dsd.space.count_planes import FloatArray, Plane
-from dsd.space.count_tables import IntArray, Table
+from dsd.space.counting.meet import Budget, Region, TooManyError, count_lists
+from dsd.space.counting.planes import FloatArray, Plane
+from dsd.space.counting.tables import IntArray, Table
 
 FINEST, COARSEST = 4096, 64  # units in the largest cost at hand
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsd.space.count_bits import Met, Subsets
-from dsd.space.count_planes import Plane
-from dsd.space.count_tables import BoolArray, IntArray, Table
+from dsd.space.counting.bits import Met, Subsets
+from dsd.space.counting.planes import Plane
+from dsd.space.counting.tables import BoolArray, IntArray, Table
 
 CHUNK = 1 << 20
 MOST_STORED = 20_000_000
