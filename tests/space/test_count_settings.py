@@ -258,11 +258,14 @@ def test_each_kind_of_rule_on_five_stages_with_squeeze_and_excitation(rule):
     assert (found.total, found.inside) == brute(space, regime)
 
 
-def test_costs_too_fine_for_memory_give_close_bounds(monkeypatch):
+@pytest.mark.parametrize("whole", [1 << 63, 1], ids=["whole numbers", "floats"])
+def test_costs_too_fine_for_memory_give_close_bounds(whole, monkeypatch):
     space = spaced({**TINY, "d": [1, 2, 5, 9]}, ("w[i+1] >= w[i]",), 3, "Y")
     regime = replace(PAPER, resolution=32)
     regime = replace(regime, band=middle(space, regime))
     exact = brute(space, regime)[1]
+    monkeypatch.setattr(dense, "MOST_WHOLE", whole)
+    monkeypatch.setattr(coarse, "MOST_WHOLE", whole)
     monkeypatch.setattr(counting, "MOST_BYTES", 10_000)
     monkeypatch.setattr(counting, "coarse_unit", lambda *given: 500)
     found = count(space, regime, minutes=0)
@@ -312,7 +315,10 @@ def test_rules_that_couple_too_much_are_left_out_and_named(monkeypatch):
 def drawn_share(space, regime, n, seed):
     """How many of n settings, drawn alike, are inside; and of how many settings they are drawn."""
     alike = {
-        p: {"uniform": x[0].spec["log"], "step": x[0].spec.get("step", 1)}
+        p: {
+            "uniform": x[0].spec.get("log") or x[0].spec["uniform"],
+            "step": x[0].spec.get("step", 1),
+        }
         for p, x in space.draws.items()
         if isinstance(x[0].spec, dict)
     }
@@ -333,6 +339,25 @@ def test_counts_agree_with_the_share_that_the_sampler_accepts(name, regime):
     p = count(load_space(name), regime).inside / settings
     assert abs(hits - 200_000 * p) < 4.5 * math.sqrt(200_000 * p * (1 - p))
     assert hits > 200
+
+
+@pytest.mark.parametrize("stages", [9, 12])
+def test_bounds_of_spaces_beyond_64_bits(stages, monkeypatch):
+    """No count wraps: what the sampler meets is between them."""
+    draws = {"d": [1, 2, 3], "w": {"uniform": [8, 64], "step": 8}, "b": [1, 2, 4], "g": [1, 8, 16]}
+    space = spaced(draws, ("params <= 2e4 + 1e-2 * flops",), stages)
+    strides = (2, *(1,) * (stages - 1))
+    regime = replace(PAPER, resolution=32, strides=strides, band={"flops": (1e6, 1e7)})
+    monkeypatch.setattr(counting, "COARSE_S", 2.0)
+    monkeypatch.setattr(counting, "EASY_S", 1.0)
+    found = count(space, regime, minutes=0)
+    assert found.total == (3 * 8 * 3 * 3) ** stages
+    assert 0 <= found.at_least < found.at_most <= found.total
+    hits, settings = drawn_share(space, regime, 50_000, seed=9)
+    assert settings == found.total
+    share, err = hits / 50_000, 4.5 * math.sqrt(max(1, hits)) / 50_000
+    assert found.at_least / settings <= share + err
+    assert found.at_most / settings >= share - err
 
 
 @pytest.mark.slow

@@ -1,20 +1,33 @@
-"""Bounds under rules on several costs, where exact lists would be too long: costs in whole units.
+"""Bounds where exact arrays or lists would be too long: costs in whole units.
 
 Every choice's costs are rounded down to units, after which many choices are one. A network's own
 cost is then known but for less than a unit a stage: within limits that are narrower by that much it
-surely lies, outside of limits that are wider it does not, and both are counted exactly.
+surely lies, outside of limits that are wider it does not, and both are counted: in lists under
+several limits, in arrays on a coarse grid under one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from dsd.space.counting.dense import (
+    MOST_WHOLE,
+    ROUGH,
+    choices,
+    cost_groups,
+    count_all,
+    count_band,
+    effort,
+)
 from dsd.space.counting.meet import Budget, Region, TooManyError, count_lists
 from dsd.space.counting.planes import FloatArray, Plane
 from dsd.space.counting.tables import IntArray, Table
 
+ROUNDINGS = 3  # of a stage's cost: what its state adds, what its shape costs, its further blocks
 FINEST, COARSEST = 4096, 64  # units in the largest cost at hand
 
 
@@ -89,3 +102,38 @@ def _by_column(
 def _spread(weights: FloatArray, slack: IntArray) -> tuple[float, float]:
     """Least and most that rounding took from a weighted sum."""
     return float(np.minimum(weights, 0) @ slack), float(np.maximum(weights, 0) @ slack)
+
+
+def bounds(stages: Sequence[Table], low: float, high: float, unit: int) -> tuple[int, int]:
+    """At least and at most how many settings cost from low to high, from costs in whole units."""
+    high = min(high, sum(table.most for table in stages))
+    rounded = [_rounded(table, unit) for table in stages]
+    slack = ROUNDINGS * len(stages)  # the cost is from s to s + slack units
+    begin, end = math.ceil(low / unit), math.floor(high / unit)
+    least = count_band(rounded, begin, math.floor((high + 1) / unit) - slack, rough=True)
+    most = count_band(rounded, begin - slack, end, rough=True)
+    total = count_all(stages)
+    err = total // ROUGH if choices(stages) >= MOST_WHOLE else 0
+    return max(0, least - err), min(total, most + err)
+
+
+def coarse_unit(stages: Sequence[Table], low: float, high: float, size: int, work: int) -> int:
+    """A unit with which `bounds` keeps to so many bytes, and each of its counts to so much work.
+
+    It starts at a millionth of the cost: finer would not tell much more.
+    """
+    high = min(high, sum(table.most for table in stages))
+    unit = max(1, int(high) // 1_000_000)
+    while True:
+        rounded = [_rounded(table, unit) for table in stages]
+        needs = effort(rounded, low / unit, high / unit, rough=True)
+        excess = max(needs[0] / size, needs[1] / max(1, work))
+        if excess <= 1:
+            return unit
+        unit = math.ceil(unit * min(excess, 8.0))
+
+
+def _rounded(table: Table, unit: int) -> Table:
+    groups = cost_groups(table)
+    first = groups.base // unit + np.maximum(groups.extra, 0)[:, groups.of] // unit
+    return replace(table, first=first, more=table.more // unit)

@@ -2,15 +2,14 @@
 
 For a state that a stage may find (see `Table`), S(x) is the number of choices for it and all later
 stages which end in the band when x was spent before. x lies on a grid, the greatest common divisor
-of what can be spent, so S is an array and every count exact. Where no common divisor is large
-enough for memory, costs are rounded down to one: that gives a lower and an upper bound.
+of what can be spent, so S is an array and every count exact.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -20,14 +19,16 @@ from dsd.space.counting.meet import dot
 from dsd.space.counting.tables import IntArray, Table
 
 FEW, MOST_POINTS = 100_000, 20_000_000
+OBJECT_WORK = 100  # an addition of Python's own numbers costs about as much as 100 of 64 bits
 POINT_WORK = 16  # a look-up at one point costs about as much as 16 additions in a row
-ROUNDINGS = 3  # of a stage's cost: what its state adds, what its shape costs, its further blocks
+MOST_WHOLE, MOST_FLOAT = 1 << 63, 10**300
+ROUGH = 10**8  # many times what floats lose in as many additions as a count makes
 _NEVER = 1 << 60
 
 
 def count_all(stages: Sequence[Table]) -> int:
     """Settings of the stages that keep the rules, whatever they cost."""
-    kind = _integer(_bound(stages))
+    kind = _integer(choices(stages))
     ways: Array = np.ones((1, 1), dtype=kind)
     for table in reversed(stages):
         classes = len(table.follows)
@@ -49,57 +50,32 @@ def _depths_alike(table: Table) -> list[tuple[Array, Array]]:
     return [(table.fits[:, k], np.arange(len(table.d)) == k) for k in range(len(table.d))]
 
 
-def count_band(stages: Sequence[Table], low: float, high: float) -> int:
-    """Settings of the stages that keep the rules and cost from low to high, bounds included."""
+def count_band(stages: Sequence[Table], low: float, high: float, rough: bool = False) -> int:
+    """Settings of the stages that keep the rules and cost from low to high, bounds included.
+
+    rough: beyond 64 bits to ROUGH of all settings, in floats; Python's own numbers take far longer.
+    """
     if high < 0 or high < low or not all(len(t.follows) and len(t.times) for t in stages):
         return 0
     if high >= sum(table.most for table in stages):
-        return count_all(stages) - (count_band(stages, -1, math.ceil(low) - 1) if low > 0 else 0)
-    return _pass(stages, low, high).count()
+        below = count_band(stages, -1, math.ceil(low) - 1, rough) if low > 0 else 0
+        return count_all(stages) - below
+    return _pass(stages, low, high, rough).count()
 
 
-def effort(stages: Sequence[Table], low: float, high: float) -> tuple[int, int]:
+def effort(
+    stages: Sequence[Table], low: float, high: float, rough: bool = False
+) -> tuple[int, int]:
     """About how many bytes `count_band` holds at once, and how many additions it makes."""
     if high < 0 or not all(len(t.follows) and len(t.times) for t in stages):
         return 0, 0
     high = min(high, sum(table.most for table in stages))
-    return _pass(stages, low, high).effort()
+    return _pass(stages, low, high, rough).effort()
 
 
-def bounds(stages: Sequence[Table], low: float, high: float, unit: int) -> tuple[int, int]:
-    """At least and at most how many settings cost from low to high, from costs in whole units."""
-    high = min(high, sum(table.most for table in stages))
-    rounded = [_rounded(table, unit) for table in stages]
-    slack = ROUNDINGS * len(stages)  # the cost is from s to s + slack units
-    least = count_band(rounded, math.ceil(low / unit), math.floor((high + 1) / unit) - slack)
-    return least, count_band(rounded, math.ceil(low / unit) - slack, math.floor(high / unit))
-
-
-def coarse_unit(stages: Sequence[Table], low: float, high: float, size: int, work: int) -> int:
-    """A unit with which `bounds` keeps to so many bytes, and each of its counts to so much work.
-
-    It starts at a millionth of the cost: finer would not tell much more.
-    """
-    high = min(high, sum(table.most for table in stages))
-    unit = max(1, int(high) // 1_000_000)
-    while True:
-        rounded = [_rounded(table, unit) for table in stages]
-        needs = effort(rounded, low / unit, high / unit)
-        excess = max(needs[0] / size, needs[1] / max(1, work))
-        if excess <= 1:
-            return unit
-        unit = math.ceil(unit * min(excess, 8.0))
-
-
-def _rounded(table: Table, unit: int) -> Table:
-    groups = _groups(table)
-    first = groups.base // unit + np.maximum(groups.extra, 0)[:, groups.of] // unit
-    return replace(table, first=first, more=table.more // unit)
-
-
-def _pass(stages: Sequence[Table], low: float, high: float) -> _Backward:
+def _pass(stages: Sequence[Table], low: float, high: float, rough: bool) -> _Backward:
     kept = _affordable([_start(), *stages], math.ceil(low), math.floor(high))
-    return _Backward(kept, math.ceil(low), math.floor(high))
+    return _Backward(kept, math.ceil(low), math.floor(high), rough)
 
 
 def _divisor(table: Table) -> int:
@@ -163,13 +139,14 @@ def _behind(stages: Sequence[Table], costs: Sequence[IntArray]) -> list[IntArray
     return found
 
 
-def _bound(stages: Sequence[Table]) -> int:
+def choices(stages: Sequence[Table]) -> int:
+    """A bound of what the stages hold: every choice of each."""
     return math.prod(table.choices for table in stages)
 
 
 def _integer(bound: int) -> type:
     """The smallest type that holds counts up to `bound`: Python's own where no other does."""
-    return np.int32 if bound < 1 << 31 else np.int64 if bound < 1 << 63 else object
+    return np.int32 if bound < 1 << 31 else np.int64 if bound < MOST_WHOLE else object
 
 
 @dataclass(frozen=True)
@@ -192,7 +169,7 @@ def _first_point() -> _Points:
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Shapes that may follow the same states, and there cost the same but for a constant.
 
     extra (s, groups): cost after each state above the shape's `base`, -1 where not allowed.
@@ -206,21 +183,27 @@ class _Groups:
         return self.extra.shape[1]
 
 
-def _groups(table: Table) -> _Groups:
+def cost_groups(table: Table) -> Groups:
+    """The groups of a stage's shapes."""
     base = np.where(table.allowed, table.first, _NEVER).min(axis=0, initial=_NEVER)
     extra = np.where(table.allowed, table.first - base, -1)
     kinds, of = np.unique(extra, axis=1, return_inverse=True)
-    return _Groups(of.ravel(), base, kinds)
+    return Groups(of.ravel(), base, kinds)
 
 
 class _Backward:
     """One pass: beginnings of networks forward as long as they are few, all the rest backward."""
 
-    def __init__(self, stages: list[Table], low: int, high: int) -> None:
-        self.stages, self.low, self.high = stages, low, high
+    def __init__(self, stages: list[Table], low: int, high: int, rough: bool) -> None:
+        self.stages, self.low, self.high, self.rough = stages, low, high, rough
         self.reach = _Reach(stages)
         self.grid = self._grids()
         self.windows = [self._window(at) for at in range(len(stages))]
+
+    def _kind(self, at: int) -> type:
+        """What holds counts of the stages from one on."""
+        bound = choices(self.stages[at:])
+        return float if self.rough and MOST_WHOLE <= bound < MOST_FLOAT else _integer(bound)
 
     def _grids(self) -> list[int]:
         """For each stage, a number that divides all that can be spent before it."""
@@ -251,18 +234,23 @@ class _Backward:
             points, at = points * self._tries(at), at + 1
         stored = 0
         for i in range(len(self.stages) - 2, at - 1, -1):
-            table, groups = self.stages[i], _groups(self.stages[i])
+            table, groups = self.stages[i], cost_groups(self.stages[i])
             begin, end = self.windows[i]
             some = end > begin
             span = int(np.ptp(np.append(begin[some], end[some]))) if some.any() else 0
             span *= self.grid[i] // self._fine(i, groups)
-            later, size = stored, np.dtype(_integer(_bound(self.stages[i:]))).itemsize
+            kind = self._kind(i)
+            later, size, slow = (
+                stored,
+                np.dtype(kind).itemsize,
+                OBJECT_WORK if kind is object else 1,
+            )
             stored = size * self._cells(i) if i > at else 0
             held = max(held, stored + later + span * (8 * len(table.follows) + 24))
-            work += span * len(table.times) * len(table.d)
+            work += slow * span * len(table.times) * len(table.d)
             share = table.allowed.mean() if i > at and table.allowed.size else 0.0
-            work += int(self._cells(i) * len(groups) * share)
-        groups = _groups(self.stages[at])
+            work += slow * int(self._cells(i) * len(groups) * share)
+        groups = cost_groups(self.stages[at])
         work += int(points * POINT_WORK * (groups.extra >= 0).sum() / max(1, len(groups.extra)))
         return held, work
 
@@ -310,8 +298,8 @@ class _Backward:
 
     def _backward(self, at: int, later: Later) -> Stored:
         """S of this stage, from that of the next."""
-        table, groups, unit = self.stages[at], _groups(self.stages[at]), self.grid[at]
-        kind = _integer(_bound(self.stages[at:]))
+        table, groups, unit = self.stages[at], cost_groups(self.stages[at]), self.grid[at]
+        kind = self._kind(at)
         begin, end = self.windows[at]
         classes = len(table.follows)
         stored = [np.zeros((classes, n), dtype=kind) for n in (end - begin).tolist()]
@@ -328,12 +316,12 @@ class _Backward:
                 stored[state] += sums[:, one - start : two - start + 1 : unit // fine]
         return Stored(stored, begin, unit)
 
-    def _fine(self, at: int, groups: _Groups) -> int:
+    def _fine(self, at: int, groups: Groups) -> int:
         """The grid of what is spent before the stage and on its extra costs."""
         return math.gcd(self.grid[at], *np.unique(np.maximum(groups.extra, 0)).tolist())
 
     def _group(
-        self, at: int, groups: _Groups, k: int, fine: int, x: range, later: Later, kind: type
+        self, at: int, groups: Groups, k: int, fine: int, x: range, later: Later, kind: type
     ) -> Array:
         """(classes, x) count for a group's shapes; x, before `extra`, in steps of `fine`."""
         table, shapes = self.stages[at], np.flatnonzero(groups.of == k)
@@ -356,7 +344,7 @@ class _Backward:
 
     def _sum(self, at: int, points: _Points, later: Later) -> int:
         """Every beginning times the ways to go on from there."""
-        groups, kind = _groups(self.stages[at]), _integer(_bound(self.stages[at:]))
+        groups, kind = cost_groups(self.stages[at]), self._kind(at)
         fine = self._fine(at, groups)
         edges = np.searchsorted(points.state, np.arange(self.stages[at].states + 1))
         runs = [slice(a, b) for a, b in pairwise(edges.tolist())]

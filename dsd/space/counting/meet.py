@@ -23,6 +23,7 @@ from dsd.space.counting.tables import BoolArray, IntArray, Table
 CHUNK = 1 << 20
 MOST_STORED = 20_000_000
 EDGE_STEPS, ROUNDED_EDGE_STEPS = 6, 12  # what it takes to make an edge ready
+MERGE_STEPS = 12  # what it takes to find the points that are equal, for each
 POINT_STEPS, WORD_STEPS = 6.0, 0.3  # what it takes to meet a point in planes, and a word of bits
 _NEVER = 1 << 60
 
@@ -111,7 +112,7 @@ def count_lists(
             return sum(met.count(part) for part in grown[0].grown(grown[1]))
         if min(steps) > MOST_STORED:
             raise TooManyError(min(steps))
-        budget.spend(min(steps))
+        budget.spend(min(steps) * (1 if units is None else MERGE_STEPS))
         if forward:
             start, first = _joined(onward.grown(start), graph), first + 1
         else:
@@ -236,6 +237,7 @@ class _Fan:
     def grown(self, points: _List) -> Iterator[_List]:
         """The points one stage further, in parts; those of one edge by falling cost."""
         edges = self.edges
+        _need_room(float(points.times.max(initial=0)) * float(edges.times.max(initial=0)))
         for edge, at in _pairs(*self._runs(points)):
             cost = points.cost[:, at] + edges.cost[:, edge]
             found = _List(edges.node[edge], cost, points.times[at] * edges.times[edge])
@@ -259,12 +261,19 @@ def _pairs(start: IntArray, stop: IntArray) -> Iterator[tuple[IntArray, IntArray
         yield np.repeat(part, size), last - np.arange(len(last))
 
 
+def _need_room(settings: float) -> None:
+    """Raises TooManyError where so many settings do not fit 64 bits."""
+    if settings >= 1 << 62:
+        raise TooManyError(int(settings))
+
+
 def _joined(parts: Iterator[_List], graph: _Graph) -> _List:
     """The parts as one list, by node and first cost; equal points are one where that is likely."""
     whole = list(parts)
     node, times = (np.concatenate([getattr(p, x) for p in whole]) for x in ("node", "times"))
     cost = np.concatenate([p.cost for p in whole], axis=1)
     del whole
+    _need_room(times.sum(dtype=float))
     key = node * graph.scale + cost[0]
     order = np.lexsort((*cost[1:], key)) if graph.merges else np.argsort(key)
     found = _List(node[order], cost[:, order], times[order])
@@ -318,7 +327,9 @@ class _Met:
 
 
 def dot(ways: NDArray[Any], times: IntArray) -> int:
-    """Sum of products, exactly."""
+    """Sum of products, exactly but for `ways` in floats."""
+    if ways.dtype.kind == "f":
+        return int(np.dot(ways, times))
     if ways.dtype != object and float(ways.max(initial=0)) * float(times.sum()) < 1 << 62:
         return int(np.dot(ways.astype(np.int64, copy=False), times))
     if ways.dtype != object and times.sum() < 1 << 31:

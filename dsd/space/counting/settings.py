@@ -13,8 +13,8 @@ from dsd.net.cost import network_cost
 from dsd.regime import Regime
 from dsd.space.candidates import SURE, cost_of
 from dsd.space.counting.cases import COST, TOTAL, BoolArray, Case, IntArray, cases
-from dsd.space.counting.coarse import coarse_bounds
-from dsd.space.counting.dense import bounds, coarse_unit, count_all, count_band, effort
+from dsd.space.counting.coarse import bounds, coarse_bounds, coarse_unit
+from dsd.space.counting.dense import count_all, count_band, effort
 from dsd.space.counting.meet import Budget, Region, TooManyError, count_lists
 from dsd.space.counting.planes import Plane, band_plane, rule_planes
 from dsd.space.counting.tables import Table, tables
