@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 
+
+@pytest.mark.slow
 def test_networks_are_timed_once_and_complexity_reads_it(tiny):
     conditions = ("--regime", "fashion")
     tiny("sample", "regnetx", "--n", "5", *conditions)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def test_runs_are_cancelled_retried_marked_and_deleted(dsd):
     dsd("sample", "anynetx_a", "--n", "12")
@@ -42,6 +44,7 @@ def test_a_shared_run_is_said_to_be_shared(dsd):
     assert "every population sees it: 1 in anynetx_a@imagenet_400mf#0, 1 in twin@" in said
 
 
+@pytest.mark.slow
 def test_a_worker_leaves_what_is_paused(tiny):
     tiny.environment["DSD_REGIME"] = "fashion"
     tiny("sample", "anynetx_a", "--n", "1")

@@ -88,6 +88,7 @@ def running(shell: Shell) -> int:
     return int(found)
 
 
+@pytest.mark.slow
 def test_two_slots_train_side_by_side_and_speak_as_one(lab: Shell) -> None:
     lab("sample", "anynetx_a", "--n", "6")
     out = lab("worker", "--cpu", "--slots", "2", "--max-runs", "6")
