@@ -1,61 +1,52 @@
-"""Settings under a rule on cost: counted in half planes, 64 pairs at a time, and pair by pair.
+"""Time and memory of `dsd count`, one process a count, so that memory is each one's own.
 
-    python benchmarks/counting.py [--repeats 3] [--rule "params <= 3.0e6 + 5.5e-3 * flops"] [SPACE]
-
-Both meet in the middle and give the same number. Seconds of one core: min, median, max.
+python benchmarks/counting.py anynetx_a anynetx_e --regime imagenet_400mf
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
+import resource
+import subprocess
+import sys
 import time
 
-import numpy as np
-
 from dsd.regime import load_regime
-from dsd.space.count import Count, count
-from dsd.space.counting import settings
-from dsd.space.spec import load_space, space_from
-
-RULE = "params <= 3.0e6 + 5.5e-3 * flops"
+from dsd.space.count import count
+from dsd.space.spec import load_space
 
 
 def main() -> None:
+    """Count each space under each regime and print one line each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("space", nargs="?", default="anynetx_e_w16")
-    parser.add_argument("--rule", default=RULE)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("spaces", nargs="+")
+    parser.add_argument("--regime", action="append", help="repeat for several; imagenet_400mf")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for each")
     given = parser.parse_args()
-    data, regime = json.loads(load_space(given.space).text), load_regime("imagenet_400mf")
-    space = space_from({**data, "restrict": [*data["restrict"], given.rule]}, "ruled", "ruled")
-
-    def timed(minutes: float) -> tuple[Count, float]:
-        begin = time.perf_counter()
-        return count(space, regime, minutes), time.perf_counter() - begin
-
-    planes = settings.rule_planes
-    times: dict[str, list[float]] = {"half planes": [], "pair by pair": []}
-    found = {}
-    for _ in range(given.repeats):
-        for way, read in (("half planes", planes), ("pair by pair", lambda *rule: None)):
-            settings.rule_planes = read  # type: ignore[assignment]
-            found[way], seconds = timed(600)
-            times[way].append(seconds)
-    numbers = {x.inside for x in found.values()}
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, one core")
-    print(f"{given.space}, {given.rule}: {' or '.join(map(str, numbers))} settings in the band")
-    print(f"{'':16}{'min':>9}{'median':>9}{'max':>9}")
-    for way, some in times.items():
-        print(f"  {way:14}{_row(some)}  seconds")
-    ratios = [b / a for a, b in zip(*times.values(), strict=True)]
-    print(f"  {'ratio':14}{_row(ratios)}  times")
+    regimes = given.regime or ["imagenet_400mf"]
+    if len(given.spaces) == len(regimes) == 1:
+        print(one(given.spaces[0], regimes[0]))
+        return
+    for space in given.spaces:
+        for regime in regimes:
+            command = [sys.executable, __file__, space, "--regime", regime]
+            try:
+                subprocess.run(command, timeout=given.timeout, check=True)
+            except subprocess.TimeoutExpired:
+                print(f"{space:<18} {regime:<16} not in {given.timeout:g} s")
 
 
-def _row(some: list[float]) -> str:
-    return "".join(f"{x:9.2f}" for x in (min(some), statistics.median(some), max(some)))
+def one(space: str, regime: str) -> str:
+    """A count with its cpu and wall seconds and its highest memory."""
+    wall = time.perf_counter()
+    found = count(load_space(space), load_regime(regime))
+    wall = time.perf_counter() - wall
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    number = f"{found.at_least:,}" if found.exact else f"{found.at_least:,} to {found.at_most:,}"
+    return (
+        f"{space:<18} {regime:<16} {number:>28}  {used.ru_utime + used.ru_stime:6.1f} s cpu "
+        f"{wall:7.1f} s  {used.ru_maxrss // 1024:5} MB  {found.method}"
+    )
 
 
 if __name__ == "__main__":
