@@ -1,6 +1,6 @@
 """Settings under a rule on cost: counted in half planes, 64 pairs at a time, and pair by pair.
 
-    python benchmarks/counting_rules.py [--repeats 3] [--rule "params <= 3.0e6 + 5.5e-3 * flops"] [SPACE]
+    python benchmarks/counting_rules.py [--repeats 3] [--rule "params <= 3e6"] [SPACE]
 
 Both meet in the middle and give the same number. Seconds of one core: min, median, max.
 """

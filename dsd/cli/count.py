@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("space")
-@click.option(
-    "--minutes",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    help="How long an exact count of settings may take, about, on one core.",
-)
+@click.option("--minutes", type=click.IntRange(min=0), default=10, show_default=True,
+              help="How long an exact count of settings may take, about, on one core.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_lab
-def count(lab: Lab, space: str, minutes: float, as_json: bool) -> None:
+def count(lab: Lab, space: str, minutes: int, as_json: bool) -> None:
     """Count what SPACE holds inside the regime's band, exactly where time allows.
 
     Settings of a per-stage space, by dynamic programming over its stages or by meeting in the

@@ -265,7 +265,6 @@ def test_costs_too_fine_for_memory_give_close_bounds(whole, monkeypatch):
     regime = replace(regime, band=middle(space, regime))
     exact = brute(space, regime)[1]
     monkeypatch.setattr(dense, "MOST_WHOLE", whole)
-    monkeypatch.setattr(coarse, "MOST_WHOLE", whole)
     monkeypatch.setattr(counting, "MOST_BYTES", 10_000)
     monkeypatch.setattr(counting, "coarse_unit", lambda *given: 500)
     found = count(space, regime, minutes=0)

@@ -14,15 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsd.space.counting.dense import (
-    MOST_WHOLE,
-    ROUGH,
-    choices,
-    cost_groups,
-    count_all,
-    count_band,
-    effort,
-)
+from dsd.space.counting.dense import cost_groups, count_all, count_band, effort, rough_error
 from dsd.space.counting.meet import Budget, Region, TooManyError, count_lists
 from dsd.space.counting.planes import FloatArray, Plane
 from dsd.space.counting.tables import IntArray, Table
@@ -44,7 +36,7 @@ def coarse_bounds(
         try:
             found = [
                 count_lists(stages, one, Budget(steps // 2), units)
-                for one in (_narrower(region, units, slack), _wider(region, units, slack))
+                for one in (_in_units(region, units, slack, sure) for sure in (True, False))
                 if one.bounds[0][0] <= one.bounds[0][1]
             ]
         except TooManyError as error:  # steps grow by the third power or so
@@ -65,38 +57,22 @@ def _largest(stages: Sequence[Sequence[Table]], high: int) -> IntArray:
     return found
 
 
-def _narrower(region: Region, units: IntArray, slack: IntArray) -> Region:
-    """What holds for rounded costs only where it holds for the costs themselves."""
+def _in_units(region: Region, units: IntArray, slack: IntArray, sure: bool) -> Region:
+    """The region for rounded costs, `sure`: only where it holds for the costs themselves, else
+    wherever it does."""
     bounds = tuple(
-        (-(-low // unit), (high - less) // unit)
-        for (low, high), unit, less in _by_column(region, units, slack)
+        (max(0, -(-(low - less * (not sure)) // unit)), (high - less * sure) // unit)
+        for (low, high), unit, less in zip(
+            region.bounds, units.tolist(), slack.tolist(), strict=True
+        )
     )
     planes = []
     for plane in region.planes or ():
         under, over = _spread(plane.weights, slack)
-        limits = plane.sure[0] - under, plane.sure[1] - over
+        limits = (plane.sure[0] - under, plane.sure[1] - over) if sure else (
+            plane.maybe[0] - over, plane.maybe[1] - under)  # fmt: skip
         planes.append(Plane(plane.weights * units, limits, limits))
     return Region(bounds, None, tuple(planes))
-
-
-def _wider(region: Region, units: IntArray, slack: IntArray) -> Region:
-    """What holds for rounded costs wherever it holds for the costs themselves."""
-    bounds = tuple(
-        (max(0, -(-(low - less) // unit)), high // unit)
-        for (low, high), unit, less in _by_column(region, units, slack)
-    )
-    planes = []
-    for plane in region.planes or ():
-        under, over = _spread(plane.weights, slack)
-        limits = plane.maybe[0] - over, plane.maybe[1] - under
-        planes.append(Plane(plane.weights * units, limits, limits))
-    return Region(bounds, None, tuple(planes))
-
-
-def _by_column(
-    region: Region, units: IntArray, slack: IntArray
-) -> list[tuple[tuple[int, int], int, int]]:
-    return list(zip(region.bounds, units.tolist(), slack.tolist(), strict=True))
 
 
 def _spread(weights: FloatArray, slack: IntArray) -> tuple[float, float]:
@@ -112,9 +88,8 @@ def bounds(stages: Sequence[Table], low: float, high: float, unit: int) -> tuple
     begin, end = math.ceil(low / unit), math.floor(high / unit)
     least = count_band(rounded, begin, math.floor((high + 1) / unit) - slack, rough=True)
     most = count_band(rounded, begin - slack, end, rough=True)
-    total = count_all(stages)
-    err = total // ROUGH if choices(stages) >= MOST_WHOLE else 0
-    return max(0, least - err), min(total, most + err)
+    err = rough_error(stages)
+    return max(0, least - err), min(count_all(stages), most + err)
 
 
 def coarse_unit(stages: Sequence[Table], low: float, high: float, size: int, work: int) -> int:

@@ -28,7 +28,7 @@ _NEVER = 1 << 60
 
 def count_all(stages: Sequence[Table]) -> int:
     """Settings of the stages that keep the rules, whatever they cost."""
-    kind = _integer(choices(stages))
+    kind = _integer(_bound(stages))
     ways: Array = np.ones((1, 1), dtype=kind)
     for table in reversed(stages):
         classes = len(table.follows)
@@ -61,6 +61,11 @@ def count_band(stages: Sequence[Table], low: float, high: float, rough: bool = F
         below = count_band(stages, -1, math.ceil(low) - 1, rough) if low > 0 else 0
         return count_all(stages) - below
     return _pass(stages, low, high, rough).count()
+
+
+def rough_error(stages: Sequence[Table]) -> int:
+    """How far a rough count may be off."""
+    return count_all(stages) // ROUGH if _bound(stages) >= MOST_WHOLE else 0
 
 
 def effort(
@@ -139,7 +144,7 @@ def _behind(stages: Sequence[Table], costs: Sequence[IntArray]) -> list[IntArray
     return found
 
 
-def choices(stages: Sequence[Table]) -> int:
+def _bound(stages: Sequence[Table]) -> int:
     """A bound of what the stages hold: every choice of each."""
     return math.prod(table.choices for table in stages)
 
@@ -202,7 +207,7 @@ class _Backward:
 
     def _kind(self, at: int) -> type:
         """What holds counts of the stages from one on."""
-        bound = choices(self.stages[at:])
+        bound = _bound(self.stages[at:])
         return float if self.rough and MOST_WHOLE <= bound < MOST_FLOAT else _integer(bound)
 
     def _grids(self) -> list[int]:
@@ -240,12 +245,8 @@ class _Backward:
             span = int(np.ptp(np.append(begin[some], end[some]))) if some.any() else 0
             span *= self.grid[i] // self._fine(i, groups)
             kind = self._kind(i)
-            later, size, slow = (
-                stored,
-                np.dtype(kind).itemsize,
-                OBJECT_WORK if kind is object else 1,
-            )
-            stored = size * self._cells(i) if i > at else 0
+            later, slow = stored, OBJECT_WORK if kind is object else 1
+            stored = np.dtype(kind).itemsize * self._cells(i) if i > at else 0
             held = max(held, stored + later + span * (8 * len(table.follows) + 24))
             work += slow * span * len(table.times) * len(table.d)
             share = table.allowed.mean() if i > at and table.allowed.size else 0.0
