@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsd.columns import stages_named
 from dsd.errors import UsageError
-from dsd.net.arch import stages_named
 from dsd.space.expression import Expression, parse
 
 if TYPE_CHECKING:

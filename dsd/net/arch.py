@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 from dsd.net.blocks import IGNORES
@@ -86,11 +84,6 @@ class Arch:
         data = json.loads(text)
         stages = tuple(Stage(*row) for row in data.pop("stages"))
         return cls(stem=Stem(**data.pop("stem")), stages=stages, **data)
-
-
-def stages_named(columns: Container[Any], parameter: str = "d") -> int:
-    """How many stages a table tells a parameter of: its columns d1, d2, ... without a gap."""
-    return next(i for i in count(1) if f"{parameter}{i}" not in columns) - 1
 
 
 def text_digest(text: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dsd.columns import stages_named
 from dsd.errors import DsdError
 from dsd.plot.style import HEIGHT, SMALL, WIDTH, look, styled
 
@@ -18,8 +18,7 @@ PER_LINE = 5  # small pictures side by side
 
 def stages_of(row: Mapping[Any, Any]) -> list[tuple[int, int]]:
     """(depth, width) of each stage of a network, a row with the columns d1, w1, d2, w2, ..."""
-    known = takewhile(lambda i: f"d{i}" in row, count(1))
-    pairs = [(row.get(f"d{i}"), row.get(f"w{i}")) for i in known]
+    pairs = [(row.get(f"d{i + 1}"), row.get(f"w{i + 1}")) for i in range(stages_named(row))]
     return [(int(d), int(w)) for d, w in pairs if d is not None and w is not None and d == d]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsd.columns import stages_named
 from dsd.errors import UsageError
-from dsd.net.arch import Arch, stages_named
+from dsd.net.arch import Arch
 from dsd.net.groups import Stages, buildable
 from dsd.space.line_cells import Limits, Line, heights, line_through
 
