@@ -80,6 +80,7 @@ def main() -> NoReturn:
 
     3 is a worker's that lacks the images of all that waits: starting it again would not help.
     """
+    sys.set_int_max_str_digits(0)  # a space of many stages has more settings than 4,300 digits tell
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
